@@ -1,0 +1,109 @@
+"""The commands ``run_recbole`` and ``recbole-llm``; the only file that prints.
+
+Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_llm.errors import RecBoleLLMError, RequestError, unknown_name
+
+USAGE_RUN = """\
+usage: run_recbole --model=M --dataset=D [--config_files "a.yaml b.yaml"] [--key=value ...]
+
+Trains a model of recbole-llm or of RecBole on a dataset and tests it. Settings are RecBole's and
+ours (docs/settings.md), nested ones as --eval_args.mode=full. The log goes to stderr; the last line
+of stdout is the result as JSON."""
+
+USAGE = """\
+usage: recbole-llm COMMAND ...
+
+  check FILE...                          validate YAML files of settings, all problems at once
+  encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
+
+run_recbole --model=M --dataset=D trains and tests a model."""
+
+
+def run_recbole_command(argv: Sequence[str] | None = None) -> int:
+    """Run ``run_recbole`` and return its exit code."""
+    return _guarded(_run_recbole, sys.argv[1:] if argv is None else argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``recbole-llm`` and return its exit code."""
+    return _guarded(_dispatch, sys.argv[1:] if argv is None else argv)
+
+
+def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    try:
+        command(argv)
+    except RecBoleLLMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _dispatch(argv: Sequence[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    commands = {"check": _check, "encode": _encode}
+    name, *rest = argv
+    if name not in commands:
+        raise RequestError(unknown_name("command", name, commands))
+    commands[name](rest)
+
+
+def _request(argv: Sequence[str]) -> tuple[dict[str, str], list[str] | None]:
+    """Split a command line into raw settings and configuration files."""
+    from recbole_llm.compat import require_recbole
+    from recbole_llm.settings import split_arguments
+
+    require_recbole()
+    arguments = split_arguments(argv)
+    files = arguments.pop("config_files", None)
+    return arguments, files.split() if files else None
+
+
+def _run_recbole(argv: Sequence[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE_RUN)
+        return
+    arguments, files = _request(argv)
+    from recbole_llm.quick_start import run_recbole
+
+    print(json.dumps(run_recbole(config_file_list=files, arguments=arguments), ensure_ascii=False))
+
+
+def _check(argv: Sequence[str]) -> None:
+    from recbole_llm.config import check_file
+    from recbole_llm.errors import all_problems
+
+    if not argv:
+        raise RequestError("recbole-llm check: name at least one YAML file.")
+    problems = []
+    for name in argv:
+        try:
+            check_file(Path(name))
+            print(f"{name}: ok")
+        except RequestError as error:
+            problems.append(str(error))
+    if problems:
+        raise RequestError(all_problems("recbole-llm check", problems))
+
+
+def _encode(argv: Sequence[str]) -> None:
+    arguments, files = _request(argv)
+    arguments.setdefault("model", "LLMInterestLinear")
+    from recbole_llm.quick_start import encode
+
+    result: dict[str, Any] = encode(config_file_list=files, arguments=arguments)
+    print(json.dumps(result, ensure_ascii=False))

@@ -1,0 +1,112 @@
+"""Every work-around for RecBole 1.2.1 on today's stack, in one place.
+
+Only RecBole's own names are replaced; nothing of NumPy, SciPy, PyTorch or pandas changes its
+behaviour. Each work-around says why it is there, where upstream speaks of it, and when it may go.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import metadata
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from recbole_llm.errors import RequestError
+
+RECBOLE = "1.2.1"
+INSTALL = f"pip install --no-deps recbole=={RECBOLE}"
+
+
+def require_recbole() -> None:
+    """Check that RecBole is there, and a pandas that it can work with.
+
+    Raises:
+        RequestError: If not; the message says the command that helps.
+    """
+    try:
+        metadata.version("recbole")
+    except metadata.PackageNotFoundError:
+        raise RequestError(
+            f"recbole is not installed. Its own metadata forbids a current Ray, so run: {INSTALL}"
+        ) from None
+    pandas = metadata.version("pandas")
+    if int(pandas.split(".")[0]) >= 3:
+        # Copy-on-write makes RecBole's df[c].fillna(inplace=True) do nothing (dataset.py:501, 648).
+        # https://github.com/RUCAIBox/RecBole/issues/2212 · until RecBole supports pandas 3
+        raise RequestError(
+            f"pandas {pandas} changes what RecBole {RECBOLE} reads. Run: pip install 'pandas<3'"
+        )
+
+
+def apply() -> None:
+    """Apply the work-arounds that concern every run; more than once is as good as once."""
+    add_numpy_names()
+    # RecBole fills columns in place (dataset.py:501, 648, 650) and names torch.cuda.amp.GradScaler
+    # (trainer.py:235), which works in the versions we allow and fills a screen with FutureWarnings.
+    # Only what its own modules cause is hidden.
+    for module in (r"recbole\.data\.dataset\.", r"recbole\.trainer\."):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
+    import recbole.trainer.trainer as trainer
+
+    trainer.early_stopping = strict_early_stopping
+    trainer.dict2str = short_metrics
+
+
+def add_numpy_names() -> None:
+    """Give NumPy the old names that RecBole's code still says.
+
+    RecBole's Config writes ``np.float = np.float_`` and more, and NumPy 2 has no ``np.float_``: no
+    model runs. RecBole itself assigns these names, so that nothing new is in the namespace but for
+    what is missing there. https://github.com/RUCAIBox/RecBole/issues/2187 · until a RecBole that
+    does not say np.float.
+    """
+    for name, kind in {"float": np.float64, "int": np.int64, "str": np.str_}.items():
+        if name not in vars(np):
+            setattr(np, name, kind)
+
+
+def strict_early_stopping(
+    value: float, best: float, cur_step: int, max_step: int, bigger: bool = True
+) -> tuple[float, int, bool, bool]:
+    """Keep the first of equally good epochs, and count an equal one as no progress.
+
+    RecBole's compares with ``>=``, so that a constant metric never stops a run (utils.py:137).
+    Until RecBole compares strictly.
+    """
+    is_better = value > best if bigger else value < best
+    if is_better:
+        return value, 0, False, True
+    return best, cur_step + 1, cur_step + 1 > max_step, False
+
+
+def short_metrics(result: dict[str, Any]) -> str:
+    """Show metrics with four decimals; RecBole rounds the values themselves (base_metric.py:81)."""
+    return "    ".join(f"{metric} : {float(value):.4f}" for metric, value in result.items())
+
+
+def adapt_model(model_class: type) -> None:
+    """Mend the module of a model of RecBole's.
+
+    LightGCN, NGCF, GCMC, SpectralCF, NCL, KGIN and MCCLK call ``dok_matrix._update``, which SciPy
+    1.13 removed. Their modules see a dok_matrix that has it; SciPy's own stays as it is.
+    https://github.com/RUCAIBox/RecBole/issues/2155 · until RecBole builds a coo_matrix.
+    """
+    module = sys.modules[model_class.__module__]
+    sparse = getattr(module, "sp", None)
+    if hasattr(sparse, "dok_matrix") and not hasattr(sparse.dok_matrix, "_update"):
+        module.sp = _with_update(sparse)
+
+
+def _with_update(sparse: Any) -> SimpleNamespace:
+    class UpdatableDok(sparse.dok_matrix):
+        """A dok_matrix that takes a dictionary of cells, as SciPy's did before 1.13."""
+
+        def _update(self, cells: dict[tuple[int, int], float]) -> None:
+            rows, columns = np.array(list(cells)).T
+            self[rows, columns] = list(cells.values())
+
+    names = {name: getattr(sparse, name) for name in dir(sparse) if not name.startswith("_")}
+    return SimpleNamespace(**names | {"dok_matrix": UpdatableDok})

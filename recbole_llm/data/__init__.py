@@ -1,0 +1,1 @@
+"""Files to sequences: exact time order, flat storage, windows gathered per batch."""

@@ -1,0 +1,123 @@
+"""From a dataset's settings to the text vectors of its items, aligned by raw item id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_llm.errors import NonFiniteError
+from recbole_llm.settings import Settings
+from recbole_llm.text.encoders import EncoderSpec, TextEncoder
+from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
+from recbole_llm.text.store import VectorStore
+from recbole_llm.text.whiten import whiten
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Text vectors of a catalogue.
+
+    Attributes:
+        table: One row an item, ``(N, D)`` float32; row 0, padding, and items without text are 0.
+        report: How the catalogue and the text file met.
+        key: Cache key of the raw vectors.
+        seconds: Time spent on encoding, or on reading the cache.
+        from_cache: Whether nothing had to be encoded.
+        truncated: Number of texts that were longer than the encoder reads.
+    """
+
+    table: Tensor
+    report: CoverageReport
+    key: str
+    seconds: float
+    from_cache: bool
+    truncated: int
+
+
+def item_vectors(
+    config: Mapping[str, Any], *, folder: Path, dataset: str, catalogue: Sequence[str]
+) -> ItemVectors | None:
+    """Read, encode and treat the texts of a catalogue as the settings say.
+
+    Args:
+        config: RecBole's configuration; settings it lacks have their defaults.
+        folder: Where ``<dataset>.item`` lies.
+        dataset: The dataset's name.
+        catalogue: Raw item ids; the first is padding.
+
+    Returns:
+        The vectors, or None where ``item_features`` does not name ``text``.
+    """
+    settings = Settings.from_config(config)
+    if "text" not in settings.features:
+        return None
+    texts = read_item_texts(
+        folder / f"{dataset}.item",
+        catalogue=catalogue[1:],
+        id_field=config["ITEM_ID_FIELD"],
+        text_fields=settings.text_fields,
+        text_template=settings.text_template,
+        empty_text=settings.empty_text,
+        min_coverage=settings.min_text_coverage,
+        separator=config["field_separator"],
+        encoding=config["encoding"],
+    )
+    logger.info("Item text: %s", texts.report.summary())
+    return _encode(texts, settings=settings, device=str(config["device"]), seed=config["seed"])
+
+
+def _encode(texts: ItemTexts, *, settings: Settings, device: str, seed: int) -> ItemVectors:
+    encoder = TextEncoder(encoder_spec(settings), device=device, show_progress=True)
+    store = VectorStore(Path(settings.text_cache_dir) if settings.text_cache_dir else None)
+    rows = [row for row, text in enumerate(texts.texts, start=1) if text is not None]
+    stored = store.get([text for text in texts.texts if text is not None], encoder)
+    logger.info(
+        "Text vectors: %d × %d %s in %.1fs, %d texts truncated",
+        *stored.vectors.shape,
+        "from the cache" if stored.from_cache else f"encoded by {settings.text_encoder}",
+        stored.seconds,
+        stored.truncated,
+    )
+    vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
+    vectors = whiten(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    if not torch.isfinite(vectors).all():
+        raise NonFiniteError(
+            f"text vectors {stored.key}: whitening={settings.whitening} made non-finite values. "
+            "Use whitening: none, or another text_encoder."
+        )
+    table = torch.zeros(len(texts.texts) + 1, vectors.shape[1])
+    table[torch.tensor(rows, dtype=torch.long)] = vectors
+    return ItemVectors(
+        table, texts.report, stored.key, stored.seconds, stored.from_cache, stored.truncated
+    )
+
+
+def encoder_spec(settings: Settings) -> EncoderSpec:
+    """Return the encoder that the settings ask for."""
+    return EncoderSpec(
+        name=settings.text_encoder,
+        revision=settings.text_revision,
+        pooling=settings.text_pooling,
+        max_length=settings.text_max_length,
+        prompt=settings.text_prompt,
+        dtype=settings.text_dtype,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+
+def _controlled(vectors: Tensor, *, control: str, seed: int) -> Tensor:
+    """Return the vectors, or a control without their meaning: random ones, or shuffled rows."""
+    generator = torch.Generator().manual_seed(seed)
+    if control == "random":
+        return torch.randn(vectors.shape, generator=generator)
+    if control == "shuffled":
+        return vectors[torch.randperm(len(vectors), generator=generator)]
+    return vectors

@@ -1,0 +1,64 @@
+"""What can go wrong, in words a user can act on.
+
+Every message states the place, the rule, what was received and what to do. ``RequestError`` means
+the request itself was wrong (exit code 2); any other ``RecBoleLLMError`` means the work failed
+(exit code 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class RecBoleLLMError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class RequestError(RecBoleLLMError):
+    """The request cannot be carried out as asked: a key, a value, a file."""
+
+    exit_code = 2
+
+
+class DataError(RequestError):
+    """A data file does not say what it must; the message names file and line."""
+
+
+class EncoderError(RequestError):
+    """A text encoder cannot be found, loaded or trusted."""
+
+
+class StoreError(RecBoleLLMError):
+    """Text vectors could not be written to the cache; the message says the bytes needed."""
+
+
+class NonFiniteError(RecBoleLLMError):
+    """A vector, a loss or a score is NaN or infinite; the message names which."""
+
+
+class RunDirError(RequestError):
+    """A run directory or checkpoint is missing, damaged, or not one of ours."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], *, list_known: bool = True) -> str:
+    """Return the message for a name that is not in a table, with up to three suggestions."""
+    names = sorted(known)
+    lowered = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
+    message = f"unknown {what} {name!r}."
+    if close:
+        message += " Did you mean " + " or ".join(repr(lowered[match]) for match in close) + "?"
+    if list_known:
+        message += f" Known: {', '.join(names)}."
+    return message
+
+
+def all_problems(place: str, problems: Sequence[str]) -> str:
+    """Return one message for every problem found at a place, so that all can be mended at once."""
+    if len(problems) == 1:
+        return f"{place}: {problems[0]}"
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return f"{place}: {len(problems)} problems\n{lines}"

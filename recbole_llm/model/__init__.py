@@ -1,0 +1,1 @@
+"""Sequences to scores: item representations, evolution layers, losses, one short file a model."""

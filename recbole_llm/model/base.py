@@ -1,0 +1,100 @@
+"""RecBole's contract, kept once for all our models.
+
+Letters: B batch, L history length, P positions with a target, N items, H item-vector size.
+"""
+
+from __future__ import annotations
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_llm.data.batches import WindowBatch
+from recbole_llm.data.dataset import InterestDataset
+from recbole_llm.model.evolution import Evolution
+from recbole_llm.model.items import ItemRepresentation
+from recbole_llm.model.losses import full_softmax, item_scores
+from recbole_llm.settings import Settings
+
+
+class InterestModel(SequentialRecommender):
+    """Predicts the next interest from a history and scores items by inner product with it.
+
+    A subclass says how interests evolve; everything else is here. Loss, ``predict`` and
+    ``full_sort_predict`` all go through :meth:`interest`.
+    """
+
+    input_type = InputType.POINTWISE
+
+    def __init__(self, config: object, dataset: InterestDataset) -> None:
+        super().__init__(config, dataset)
+        settings = Settings.from_config(config)
+        self.label_field = config["LABEL_FIELD"]
+        self.temperature = settings.temperature
+        self.item_vectors = dataset.item_vectors()
+        self.items = ItemRepresentation(
+            num_items=self.n_items,
+            size=settings.embedding_size,
+            text=None if self.item_vectors is None else self.item_vectors.table,
+            use_id="id" in settings.features,
+            dropout=settings.dropout_prob,
+        )
+        self.input_dropout = torch.nn.Dropout(settings.dropout_prob)
+        self.evolution = self.build_evolution(settings)
+
+    def build_evolution(self, settings: Settings) -> Evolution:
+        """Return the layer that turns item vectors ``(B, L, H)`` into interests ``(B, L, H)``."""
+        raise NotImplementedError(f"{type(self).__name__} must build its evolution layer")
+
+    def interest(self, history: Tensor, table: Tensor) -> Tensor:
+        """Return the predicted next interest after each item of a history.
+
+        Args:
+            history: Item ids, ``(B, L)``, right-padded with 0.
+            table: The item vectors, ``(N, H)``.
+
+        Returns:
+            ``(B, L, H)``; position t has read items 0..t only.
+        """
+        return self.evolution(self.input_dropout(self.items.lookup(table, history)))
+
+    def last_interest(self, interaction: Interaction, table: Tensor) -> Tensor:
+        """Return the interest after the last item of each history, ``(B, H)``."""
+        states = self.interest(interaction[self.ITEM_SEQ], table)  # (B, L, H)
+        return self.gather_indexes(states, interaction[self.ITEM_SEQ_LEN] - 1)
+
+    def window_loss(self, batch: WindowBatch) -> Tensor:
+        """Return the loss over every position of the windows that has a target."""
+        table = self.items.table()
+        has_target = batch.targets > 0  # (B, T)
+        states = self.interest(batch.history, table)[has_target]  # (P, H)
+        scores = item_scores(states, table, temperature=self.temperature)
+        return full_softmax(scores, batch.targets[has_target])
+
+    def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
+        """Return the loss of windows, or of RecBole's prefix cases."""
+        if isinstance(interaction, WindowBatch):
+            return self.window_loss(interaction)
+        if (
+            self.label_field in interaction
+        ):  # plain RecBole drew negatives; the softmax has them all
+            interaction = interaction[interaction[self.label_field] > 0]
+        table = self.items.table()
+        states = self.last_interest(interaction, table)
+        scores = item_scores(states, table, temperature=self.temperature)
+        return full_softmax(scores, interaction[self.POS_ITEM_ID])
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Return the score of one item a row, ``(B,)``."""
+        table = self.items.table()
+        states = self.last_interest(interaction, table)
+        candidate = self.items.lookup(table, interaction[self.ITEM_ID])
+        return (states * candidate).sum(-1) / self.temperature
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Return the scores of all items, ``(B, N)``."""
+        table = self.items.table()
+        states = self.last_interest(interaction, table)
+        return item_scores(states, table, temperature=self.temperature)

@@ -1,0 +1,83 @@
+"""How an interest moves: f(E_u, X_u) over a history.
+
+Letters: B batch, L history length, H item-vector size. Every layer maps item vectors ``(B, L, H)``
+to the predicted next interest after each item, ``(B, L, H)``, reads no later position, and ignores
+what stands behind a history's end. Adding one is a class here and a line in the contract test.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def running_interest(items: Tensor, *, pooling: str) -> Tensor:
+    """Return E_u after each item: the running ``mean`` or ``sum`` of the vectors so far.
+
+    Args:
+        items: Item vectors, ``(B, L, H)``.
+        pooling: ``mean`` or ``sum``. The sum runs in float32, whatever the precision around it.
+    """
+    total = items.float().cumsum(dim=1)
+    if pooling == "mean":
+        total = total / torch.arange(1, items.shape[1] + 1, device=items.device)[:, None]
+    return total.to(items.dtype)
+
+
+class Evolution(nn.Module):
+    """Base: joins the running interest E_u and the item X_u of each step, ``(B, L, 2H)``."""
+
+    def __init__(self, *, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Map item vectors ``(B, L, H)`` to next-interest vectors ``(B, L, H)``."""
+        return self.evolve(torch.cat([running_interest(items, pooling=self.pooling), items], -1))
+
+    def evolve(self, joined: Tensor) -> Tensor:
+        """Map [E_u, X_u] of each step, ``(B, L, 2H)``, to the next interest, ``(B, L, H)``."""
+        raise NotImplementedError(f"{type(self).__name__} must say how an interest evolves")
+
+
+class LinearEvolution(Evolution):
+    """θᵀ[E_u, X_u]: the next interest is a linear map of the running interest and the last item.
+
+    Args:
+        size: H.
+        pooling: How E_u is pooled.
+    """
+
+    def __init__(self, *, size: int, pooling: str) -> None:
+        super().__init__(pooling=pooling)
+        self.theta = nn.Linear(2 * size, size)
+
+    def evolve(self, joined: Tensor) -> Tensor:
+        """Apply θ to each step."""
+        return self.theta(joined)
+
+
+class LSTMEvolution(Evolution):
+    """LSTM([E_u, X_u]) (Hochreiter and Schmidhuber, 1997), its states mapped back to item vectors.
+
+    Args:
+        size: H.
+        hidden_size: Size of the state.
+        num_layers: Number of stacked LSTMs.
+        dropout: Share of the states zeroed between layers and before the output, in training.
+        pooling: How E_u is pooled.
+    """
+
+    def __init__(
+        self, *, size: int, hidden_size: int, num_layers: int, dropout: float, pooling: str
+    ) -> None:
+        super().__init__(pooling=pooling)
+        between = dropout if num_layers > 1 else 0.0
+        self.lstm = nn.LSTM(2 * size, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden_size, size)
+
+    def evolve(self, joined: Tensor) -> Tensor:
+        """Run over the steps from a zero state."""
+        states, _ = self.lstm(joined)  # (B, L, hidden_size)
+        return self.output(self.dropout(states))

@@ -1,0 +1,148 @@
+"""The table of our models, and how plain RecBole finds them.
+
+RecBole looks models, datasets and trainers up by name inside its own packages. One import hook
+answers for ours, lazily: ``import recbole_llm`` imports neither RecBole nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+MODEL_PACKAGE = "recbole.model.sequential_recommender"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """Where the parts of a model are, as ``module:name``."""
+
+    model: str
+    dataset: str = "recbole_llm.data.dataset:InterestDataset"
+    trainer: str = "recbole_llm.train.trainer:InterestTrainer"
+
+
+MODELS: Mapping[str, ModelEntry] = {
+    "LLMInterestLinear": ModelEntry("recbole_llm.model.linear:LLMInterestLinear"),
+    "LLMInterestLSTM": ModelEntry("recbole_llm.model.lstm:LLMInterestLSTM"),
+}
+
+
+def load(place: str) -> Any:
+    """Import and return what ``module:name`` names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def run_recboles(rank: int, *args: Any) -> None:
+    """Run RecBole in a spawned child; unpickling this function imports the plugin there."""
+    from recbole.quick_start.quick_start import run_recboles as original
+
+    getattr(original, "__wrapped__", original)(rank, *args)
+
+
+def _answer_for(suffix: str, part: str) -> Callable[[str], Any]:
+    """Return a module ``__getattr__`` (PEP 562) that resolves ``<our model><suffix>``."""
+
+    def resolve(name: str) -> Any:
+        entry = MODELS.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        if entry is None:
+            raise AttributeError(name)
+        return load(getattr(entry, part))
+
+    return resolve
+
+
+def _answer_datasets(module: ModuleType) -> None:
+    module.__getattr__ = _answer_for("Dataset", "dataset")
+
+
+def _answer_trainers(module: ModuleType) -> None:
+    module.__getattr__ = _answer_for("Trainer", "trainer")
+
+
+def _mend_config(module: ModuleType) -> None:
+    from recbole_llm import compat
+
+    compat.require_recbole()
+    module.Config.compatibility_settings = lambda self: compat.apply()
+
+
+def _mend_spawn(module: ModuleType) -> None:
+    run_recboles.__wrapped__ = module.run_recboles
+    module.run_recboles = run_recboles
+
+
+AFTER_IMPORT: Mapping[str, Callable[[ModuleType], None]] = {
+    "recbole.data.dataset": _answer_datasets,
+    "recbole.trainer": _answer_trainers,
+    "recbole.config.configurator": _mend_config,
+    "recbole.quick_start.quick_start": _mend_spawn,
+}
+
+
+class _ModelLoader(importlib.abc.Loader):
+    """Loads a module of RecBole's that holds one of our models."""
+
+    def __init__(self, name: str, entry: ModelEntry) -> None:
+        self.name, self.entry = name, entry
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the model where RecBole looks for it; the class keeps its own module."""
+        setattr(module, self.name, load(self.entry.model))
+
+
+class _ThenLoader(importlib.abc.Loader):
+    """Loads a module as its own loader does, and then does something to it."""
+
+    def __init__(self, own: Any, then: Callable[[ModuleType], None]) -> None:
+        self.own, self.then = own, then
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Return the module that the own loader makes."""
+        module: ModuleType | None = self.own.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module, then the action."""
+        self.own.exec_module(module)
+        self.then(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)  # get_source and the like, for tracebacks
+
+
+class PluginFinder(importlib.abc.MetaPathFinder):
+    """Finds our models under RecBole's names and tends RecBole's modules as they are imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for the few names that concern us, None for all others."""
+        package, _, last = fullname.rpartition(".")
+        if package == MODEL_PACKAGE:
+            for name, entry in MODELS.items():
+                if name.lower() == last:
+                    return importlib.util.spec_from_loader(fullname, _ModelLoader(name, entry))
+        if fullname in AFTER_IMPORT:
+            spec = PathFinder.find_spec(fullname, path)
+            if spec is not None:
+                spec.loader = _ThenLoader(spec.loader, AFTER_IMPORT[fullname])
+            return spec
+        return None
+
+
+def register() -> None:
+    """Let plain RecBole find our models; more than once is as good as once."""
+    if any(isinstance(finder, PluginFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, PluginFinder())
+    for name, then in AFTER_IMPORT.items():
+        if name in sys.modules:
+            then(sys.modules[name])

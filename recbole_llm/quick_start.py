@@ -1,0 +1,310 @@
+"""From a request to a result: the one place where all parts meet.
+
+``run_recbole`` and ``load_run`` have the signatures and returns of RecBole's ``run_recbole`` and
+``load_data_and_model``; they run our models and RecBole's.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data import data_preparation
+from recbole.data import dataset as dataset_module
+from recbole.utils import ModelType, get_environment, get_trainer, init_seed, set_color
+
+import recbole_llm
+from recbole_llm.config import LLMConfig
+from recbole_llm.data.dataset import with_exact_order
+from recbole_llm.errors import DataError, RequestError, RunDirError
+from recbole_llm.files import sha256, write_json
+from recbole_llm.log import run_log
+from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
+from recbole_llm.train.checkpoints import load_checkpoint
+from recbole_llm.train.trainer import safe_trainer
+
+PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-transformers", "ray")
+
+
+def run_recbole(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    saved: bool = True,
+    queue: Any = None,
+    *,
+    arguments: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Train a model on a dataset, test its best epoch, and keep the run in a directory of its own.
+
+    Args:
+        model: Name of a model of ours or of RecBole's.
+        dataset: Name of a dataset.
+        config_file_list: YAML files of settings.
+        config_dict: Settings; they precede those of files.
+        saved: Whether the best epoch is kept and tested, rather than the last one.
+        queue: Receives the result too, for a caller in another process.
+        arguments: Settings as raw strings, such as a command line's; they precede all others.
+
+    Returns:
+        RecBole's keys (``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``,
+        ``test_result``) and ``model``, ``dataset``, ``seed``, ``epochs``, ``best_epoch``,
+        ``seconds``, ``run_dir``.
+
+    Raises:
+        RequestError: If the request is wrong: a key, a value, a file.
+        NonFiniteError: If vectors, losses or scores are not finite.
+    """
+    config = LLMConfig(
+        model, dataset, config_file_list, dict(config_dict or {}), arguments=arguments
+    )
+    run_dir = _run_dir(config)
+    config["run_dir"] = str(run_dir)
+    write_json(
+        run_dir / CONFIG,
+        {"model": config["model"], "dataset": config["dataset"], "settings": config.resolved},
+    )
+    with run_log(run_dir / f"{run_dir.name}.log", level=config["state"] or "INFO"):
+        try:
+            result = _run(config, run_dir=run_dir, saved=saved)
+        except KeyboardInterrupt:
+            getLogger().warning(_interrupted(run_dir))
+            raise
+    if queue is not None:
+        queue.put(result)
+    return result
+
+
+def _run_dir(config: LLMConfig) -> Path:
+    if config["run_dir"] is None:
+        root = Path(config["checkpoint_dir"])
+        return create_run_dir(root, model=config["model"], dataset=config["dataset"])
+    run_dir = Path(config["run_dir"]).resolve()
+    if (run_dir / CONFIG).exists():
+        raise RequestError(f"run_dir: {run_dir} holds a run already. Name a new directory.")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def _interrupted(run_dir: Path) -> str:
+    if (run_dir / WEIGHTS).exists():
+        return f"Interrupted. The best epoch so far is kept: recbole_llm.load_run({str(run_dir)!r})"
+    return f"Interrupted before the first checkpoint; {run_dir} holds the configuration and log."
+
+
+def create_dataset(config: LLMConfig) -> Any:
+    """Return RecBole's dataset for the model, in exact time order; never from a pickle."""
+    name = config["model"] + "Dataset"
+    default = {
+        ModelType.SEQUENTIAL: "SequentialDataset",
+        ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
+    }.get(config["MODEL_TYPE"], "Dataset")
+    dataset_class = getattr(dataset_module, name, None) or getattr(dataset_module, default)
+    return with_exact_order(dataset_class)(config)
+
+
+def _prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
+    """Return the dataset and its training, validation and test loaders."""
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    getLogger().info(dataset)
+    most = max(config["topk"])
+    if most >= dataset.item_num:
+        raise RequestError(
+            f"topk: at most the number of items, {dataset.item_num - 1}; received {most}."
+        )
+    loaders = data_preparation(config, dataset)
+    for name, loader in zip(("training", "validation", "test"), loaders, strict=True):
+        if len(loader.dataset) == 0:
+            raise DataError(
+                f"{config['dataset']}: the {name} part of split {config['eval_args']['split']} is "
+                "empty. Leave-one-out needs users with at least 4 interactions."
+            )
+    return (dataset, *loaders)
+
+
+def _build_model(config: LLMConfig, train_data: Any) -> Any:
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    return config.model_class(config, train_data.dataset).to(config["device"])
+
+
+def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
+    logger = getLogger()
+    logger.info(config)
+    begin = time.perf_counter()
+    _dataset, train_data, valid_data, test_data = _prepare(config)
+    prepared = time.perf_counter()
+    model = _build_model(config, train_data)
+    encoded = time.perf_counter()
+    logger.info(model)
+
+    trainer = safe_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))(config, model)
+    best_valid_score, best_valid_result = trainer.fit(
+        train_data, valid_data, saved=saved, show_progress=config["show_progress"]
+    )
+    test_result = trainer.evaluate(
+        test_data, load_best_model=saved, show_progress=config["show_progress"]
+    )
+    trainer.tensorboard.close()
+
+    logger.info(
+        "The running environment of this training is as follows:\n" + get_environment(config).draw()
+    )
+    logger.info(set_color("best valid ", "yellow") + f": {_rounded(best_valid_result)}")
+    logger.info(set_color("test result", "yellow") + f": {_rounded(test_result)}")
+    epochs = trainer.epoch_seconds
+    result = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "best_valid_score": float(best_valid_score),
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": _floats(best_valid_result),
+        "test_result": _floats(test_result),
+        "seconds": {
+            "prepare": prepared - begin,
+            "encode": encoded - prepared,
+            "train": sum(epochs),
+            "evaluate": trainer.evaluate_seconds,
+            "per_epoch": sum(epochs) / max(len(epochs), 1),
+        },
+        "epochs": len(epochs),
+        "best_epoch": trainer.best_epoch,
+        "run_dir": str(run_dir),
+    }
+    write_json(run_dir / RESULT, {"schema": 1, **result, **_provenance(config, model)})
+    return result
+
+
+def _floats(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    return {name: float(value) for name, value in (metrics or {}).items()}
+
+
+def _rounded(metrics: Mapping[str, Any] | None) -> OrderedDict[str, float]:
+    """Return metrics as RecBole's log shows them."""
+    return OrderedDict((name, round(value, 4)) for name, value in _floats(metrics).items())
+
+
+def _provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
+    """Return all that a reader needs to trust a result, or to get it again."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    vectors = getattr(model, "item_vectors", None)
+    return {
+        "protocol": _protocol(config),
+        "parameters": {"trainable": trainable},
+        "text": None
+        if vectors is None
+        else {"key": vectors.key, "from_cache": vectors.from_cache, **vars(vectors.report)},
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "device": str(config["device"]),
+        "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
+        | {name: metadata.version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "settings": config.resolved,
+    }
+
+
+def _protocol(config: LLMConfig) -> dict[str, Any]:
+    """Return the fingerprint under which results may be compared."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    return {
+        "eval_args": config["eval_args"],
+        "time_precision": config["time_precision"] or "exact",
+        "max_length": config["MAX_ITEM_LIST_LENGTH"] if is_sequential else None,
+        "seen_items_filtered": not is_sequential,
+        "ties": "as torch.topk leaves them",
+        "candidates": "all items",
+        "data_sha256": {
+            path.name: sha256(path)
+            for path in (folder / f"{name}.inter", folder / f"{name}.item")
+            if path.is_file()
+        },
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of a source checkout, ``+`` behind it where files differ, else None."""
+    root = Path(recbole_llm.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or None
+
+
+def load_run(run_dir: str | Path) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Load a run as RecBole's ``load_data_and_model`` loads a checkpoint, but execute nothing.
+
+    A run made on a GPU loads on a CPU, from any working directory.
+
+    Args:
+        run_dir: Directory of a run, as in a result's ``run_dir``.
+
+    Returns:
+        ``(config, model, dataset, train_data, valid_data, test_data)``.
+
+    Raises:
+        RunDirError: If the directory does not hold a run of ours, or its data has changed.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise RunDirError(
+            f"{run_dir}: not a run directory. RecBole's .pth files are pickles, which can run code,"
+            " and are never opened; train the model again."
+        )
+    stored = read_json(run_dir / CONFIG)
+    if not {"model", "dataset", "settings"} <= stored.keys():
+        raise RunDirError(f"{run_dir / CONFIG}: must have model, dataset and settings.")
+    config = LLMConfig(stored["model"], stored["dataset"], None, stored["settings"])
+    config["run_dir"] = str(run_dir.resolve())
+    dataset, *loaders = _prepare(config)
+    model = _build_model(config, loaders[0])
+    load_checkpoint(run_dir / WEIGHTS, model, device=config["device"])
+    model.eval()
+    return (config, model, dataset, *loaders)
+
+
+def encode(
+    config_file_list: Sequence[str] | None = None, arguments: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Encode a dataset's item texts into the cache and train nothing.
+
+    Args:
+        config_file_list: YAML files of settings.
+        arguments: Settings as raw strings; ``dataset`` and ``model`` among them.
+
+    Returns:
+        Shape, cache key, seconds and coverage of the vectors.
+
+    Raises:
+        RequestError: If the request is wrong.
+    """
+    config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
+    vectors = create_dataset(config).item_vectors()
+    if vectors is None:
+        raise RequestError(f"item_features: must name text, received {config['item_features']!r}.")
+    return {
+        "dataset": config["dataset"],
+        "key": vectors.key,
+        "shape": list(vectors.table.shape),
+        "from_cache": vectors.from_cache,
+        "seconds": vectors.seconds,
+        "truncated": vectors.truncated,
+        "report": vars(vectors.report),
+    }

@@ -1,0 +1,1 @@
+"""Words to vectors: item texts, encoders, the vector cache, whitening."""

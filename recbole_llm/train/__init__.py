@@ -1,0 +1,1 @@
+"""Training inside RecBole's trainer: safe checkpoints, guards, run directories."""

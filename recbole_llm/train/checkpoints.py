@@ -1,0 +1,127 @@
+"""Checkpoints as safetensors: weights and nothing that could be executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from recbole_llm.errors import RunDirError
+from recbole_llm.files import atomic_path
+
+FORMAT = "recbole-llm checkpoint 1"
+WEIGHT, OTHER = "weight/", "other/"  # prefixes of a tensor's name
+
+
+def save_checkpoint(path: Path, model: nn.Module, *, epoch: int) -> None:
+    """Write a model's weights, and what RecBole calls its other parameters, atomically.
+
+    Raises:
+        TypeError: If an other parameter holds more than numbers, texts, arrays and sparse matrices.
+    """
+    tensors = {WEIGHT + name: value for name, value in model.state_dict().items()}
+    other = {
+        name: _pack(value, OTHER + name, tensors, model=model)
+        for name, value in model.other_parameter().items()
+    }
+    owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    about = {"format": FORMAT, "epoch": str(epoch), "other": json.dumps(other)}
+    with atomic_path(path) as partial:
+        save_file(owned, partial, metadata=about)
+
+
+def load_checkpoint(path: Path, model: nn.Module, *, device: torch.device) -> int:
+    """Load weights into a model, strictly, on any device, and return the epoch they are of.
+
+    Raises:
+        RunDirError: If the file is missing, damaged, of another model, or not one of ours. No file
+            is ever unpickled.
+    """
+    tensors, about = _read(path, device=device)
+    weights = {
+        name.removeprefix(WEIGHT): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(WEIGHT)
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunDirError(
+            f"{path}: these weights are of another model than {type(model).__name__} as configured."
+            f" {error}"
+        ) from None
+    other = {
+        name: _unpack(packed, tensors)
+        for name, packed in json.loads(about["other"]).items()
+        if "submodule" not in packed
+    }
+    model.load_other_parameter(other)
+    return int(about["epoch"])
+
+
+def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    if not path.is_file():
+        raise RunDirError(
+            f"{path}: no such checkpoint. Was the run stopped before its first validation?"
+        )
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunDirError(
+            f"{path}: not a safetensors file, or cut off ({error}). RecBole's .pth files are "
+            "pickles, which can run code, and are never opened; train the model again."
+        ) from None
+    if about.get("format") != FORMAT:
+        raise RunDirError(f"{path}: a safetensors file, but not a checkpoint of ours ({FORMAT}).")
+    return tensors, about
+
+
+def _pack(value: Any, name: str, tensors: dict[str, Tensor], *, model: nn.Module) -> Any:
+    """Return a JSON form of a value whose arrays go to ``tensors`` under names below ``name``."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    if isinstance(value, nn.Module) and any(value is part for part in model.modules()):
+        return {"submodule": True}  # its weights are the model's own
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        tensors[name] = torch.from_numpy(value)
+        return {"array": name}
+    if scipy.sparse.issparse(value):
+        matrix = value.tocsr()
+        parts = [matrix.data, matrix.indices, matrix.indptr, matrix.shape]
+        return {"sparse": _pack([np.asarray(p) for p in parts], name, tensors, model=model)}
+    if isinstance(value, list | tuple):
+        packed = [_pack(v, f"{name}/{i}", tensors, model=model) for i, v in enumerate(value)]
+        return {"list": packed}
+    if isinstance(value, dict):
+        items = _pack([list(item) for item in value.items()], name, tensors, model=model)
+        return {"dict": items}
+    raise TypeError(f"other parameter {name!r} is a {type(value).__name__}, which has no safe form")
+
+
+def _unpack(packed: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    ((kind, content),) = packed.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return tensors[content].cpu().numpy()
+    if kind == "list":
+        return [_unpack(part, tensors) for part in content]
+    if kind == "dict":
+        return {key: value for key, value in _unpack(content, tensors)}
+    if kind == "sparse":
+        data, indices, indptr, shape = _unpack(content, tensors)
+        return scipy.sparse.csr_matrix((data, indices, indptr), shape=tuple(shape))
+    return content

@@ -1,0 +1,55 @@
+"""Datasets that tests make, and the real one in RecBole's wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+Events = Sequence[tuple[str, str, float]]
+Writer = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs, logs and TensorBoard files land in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pytest", "--never=read"])
+
+
+@pytest.fixture
+def write_dataset(tmp_path: Path) -> Writer:
+    """Return a function that writes atomic files and returns the folder for ``data_path``."""
+
+    def write(events: Events, titles: dict[str, str] | None = None, *, name: str = "toy") -> Path:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = ["user_id:token\titem_id:token\ttimestamp:float"]
+        rows += [f"{user}\t{item}\t{time!r}" for user, item, time in events]
+        (folder / f"{name}.inter").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        if titles is not None:
+            rows = ["item_id:token\ttitle:token_seq"]
+            rows += [f"{item}\t{title}" for item, title in titles.items()]
+            (folder / f"{name}.item").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return tmp_path / "data"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def ml_100k() -> Path:
+    """Return the folder of ml-100k in RecBole's wheel."""
+    import recbole
+
+    return Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real datasets, or skip with a reason where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"{SHARED_DATA} is absent: real datasets beyond ml-100k are not here")
+    return SHARED_DATA

@@ -1,0 +1,92 @@
+"""Windows: every target once, context kept, little padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_llm.data.batches import WindowSampler, cut_windows
+
+
+def make_sampler(lengths: list[int], *, max_length: int, overlap: int = 0, batch_size: int = 4):
+    """Users whose events are numbered 1, 2, 3, ... through, so that an item tells its place."""
+    ends = np.cumsum(lengths)
+    return WindowSampler(
+        items=torch.arange(1, ends[-1] + 1),
+        starts=ends - lengths,
+        num_targets=np.array(lengths) - 1,
+        max_length=max_length,
+        overlap=overlap,
+        batch_size=batch_size,
+        seed=7,
+    )
+
+
+def targets_of(sampler: WindowSampler) -> list[int]:
+    return sorted(int(t) for batch in sampler for t in batch.targets.flatten() if t > 0)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 3])
+@pytest.mark.parametrize("epoch", [0, 1, 5])
+def test_every_target_is_trained_exactly_once(overlap: int, epoch: int) -> None:
+    lengths = [1, 2, 3, 4, 5, 6, 9, 23, 1, 40]
+    sampler = make_sampler(lengths, max_length=4, overlap=overlap)
+    sampler.set_epoch(epoch)
+    ends = np.cumsum(lengths)
+    firsts = {int(end - length) + 1 for end, length in zip(ends, lengths, strict=True)}
+    expected = [item for item in range(1, int(ends[-1]) + 1) if item not in firsts]
+    assert targets_of(sampler) == expected
+
+
+def test_a_target_follows_its_input_and_rows_never_mix_users() -> None:
+    lengths = [7, 12, 3]
+    sampler = make_sampler(lengths, max_length=4, overlap=2)
+    user_of = np.repeat(np.arange(3), lengths)
+    for batch in sampler:
+        assert batch.history.shape[1] <= 4
+        for row, length in zip(batch.history, batch.lengths, strict=True):
+            assert len({user_of[item - 1] for item in row[:length]}) == 1
+            assert torch.all(row[length:] == 0)
+        has_target = batch.targets > 0
+        assert torch.equal(batch.targets[has_target], batch.history[has_target] + 1)
+
+
+def test_a_cut_window_begins_with_the_context_asked_for() -> None:
+    windows = cut_windows(
+        np.array([0]),
+        np.array([100]),
+        max_length=10,
+        overlap=4,
+        rng=np.random.default_rng(0),
+    )
+    later = windows.first > 0
+    assert later.sum() >= 15
+    assert np.all(windows.context[later & (windows.first > 4)] == 4)
+    assert windows.length.max() == 10
+
+
+def test_cuts_fall_elsewhere_each_epoch_and_are_repeatable() -> None:
+    sampler = make_sampler([60], max_length=10)
+    cuts = []
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        cuts.append(tuple(sorted(sampler.windows.first.tolist())))
+    assert len(set(cuts)) > 4
+    sampler.set_epoch(3)
+    assert tuple(sorted(sampler.windows.first.tolist())) == cuts[3]
+
+
+def test_a_short_history_is_one_whole_window() -> None:
+    sampler = make_sampler([5, 11], max_length=10)
+    assert sampler.windows.length.tolist() == [4, 10]
+    assert sampler.windows.context.tolist() == [0, 0]
+
+
+def test_padding_is_small_when_histories_are_short() -> None:
+    rng = np.random.default_rng(0)
+    sampler = make_sampler(
+        (2 + rng.geometric(0.16, size=5000)).tolist(), max_length=50, batch_size=128
+    )
+    tokens = sum(batch.history.numel() for batch in sampler)
+    assert sum(int(batch.lengths.sum()) for batch in sampler) > 0.8 * tokens

@@ -1,0 +1,105 @@
+"""What every model of ours must do, on the ring world (conftest.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_llm.plugin import MODELS
+
+pytestmark = pytest.mark.parametrize("name", sorted(MODELS))
+
+
+def raw_item(world, ids) -> list[int]:
+    tokens = world.train.dataset.field2id_token["item_id"]
+    return [int(tokens[i][1:]) for i in ids]
+
+
+def test_learns_the_ring_and_ranks_items_it_never_saw(name, ring) -> None:
+    world = ring(name)
+    trainer = world.fit()
+    assert trainer.evaluate(world.test)["hit@1"] == 1.0
+    cases = world.test.dataset[np.arange(len(world.test.dataset))]
+    assert {5, 11} <= set(raw_item(world, cases["item_id"]))
+
+
+def test_shuffled_text_cannot_rank_items_it_never_saw(name, ring) -> None:
+    world = ring(name, shuffled=True)
+    world.fit()
+    cases = world.test.dataset[np.arange(len(world.test.dataset))]
+    unseen = torch.tensor([item in (5, 11) for item in raw_item(world, cases["item_id"])])
+    world.model.eval()
+    scores = world.model.full_sort_predict(cases)[:, 1:]
+    hits = (scores.argmax(1) + 1 == cases["item_id"])[unseen]
+    assert hits.float().mean() < 0.5
+
+
+def test_predict_is_a_slice_of_full_sort(name, ring) -> None:
+    world = ring(name)
+    world.model.eval()
+    cases = world.test.dataset[np.arange(len(world.test.dataset))]
+    scores = world.model.full_sort_predict(cases)
+    chosen = scores.gather(1, cases["item_id"][:, None]).squeeze(1)
+    assert torch.allclose(world.model.predict(cases), chosen, atol=1e-5)
+
+
+def test_later_items_and_padding_change_nothing(name, ring, histories) -> None:
+    model = ring(name, item_features=["text", "id"]).model.eval()
+    ids, lengths = histories
+    table = model.items.table()
+    before = model.interest(ids, table)
+    garbage = torch.where(torch.arange(6) < lengths[:, None], ids, 9)
+    after = model.interest(garbage, table)
+    for row, length in enumerate(lengths):
+        assert torch.allclose(before[row, :length], after[row, :length], atol=1e-6)
+
+
+def test_a_history_alone_scores_as_in_a_batch_of_any_width(name, ring, histories) -> None:
+    model = ring(name).model.eval()
+    ids, lengths = histories
+    batch = {"item_id_list": ids, "item_length": lengths}
+    together = model.full_sort_predict(Interaction(batch))
+    for row, length in enumerate(lengths):
+        alone = {"item_id_list": ids[row : row + 1, :length], "item_length": lengths[row : row + 1]}
+        assert torch.allclose(
+            model.full_sort_predict(Interaction(alone))[0], together[row], atol=1e-5
+        )
+
+
+def test_gradients_reach_every_trainable_parameter(name, ring) -> None:
+    world = ring(name, item_features=["text", "id"])
+    loader = world.train
+    batch = next(iter(loader))
+    world.model.calculate_loss(batch).backward()
+    missing = [
+        parameter_name
+        for parameter_name, parameter in world.model.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    assert missing == []
+
+
+def test_window_loss_is_the_mean_of_the_prefix_losses(name, ring) -> None:
+    world = ring(name)
+    world.model.eval()
+    prefixes = world.train.dataset[np.arange(len(world.train.dataset))]
+    from recbole_llm.train.trainer import WindowLoader
+
+    world.config["train_batch_size"] = 10_000
+    (windows,) = list(WindowLoader(world.train.dataset, world.config))
+    expected = world.model.calculate_loss(prefixes)
+    assert torch.allclose(world.model.calculate_loss(windows), expected, atol=1e-5)
+
+
+def test_text_table_is_not_in_the_state(name, ring) -> None:
+    model = ring(name).model
+    assert "items.text" not in model.state_dict()
+    assert "items.text" in dict(model.named_buffers())
+
+
+def test_padding_is_the_zero_vector_and_stays_so(name, ring) -> None:
+    world = ring(name, item_features=["text", "id"], epochs=2)
+    world.fit()
+    assert not world.model.items.table()[0].any()

@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "main_job"
 
 
 def run(model: str, *, seed: int) -> dict[str, Any]:
-    """Run the command once in a folder of its own and return its JSON line with ``wall_seconds``."""
+    """Run the command once, in a folder of its own; return its JSON line with ``wall_seconds``."""
     command = [
         sys.executable,
         "-c",

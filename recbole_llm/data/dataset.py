@@ -21,7 +21,7 @@ from torch import Tensor
 
 from recbole_llm.atomic import read_atomic, read_header
 from recbole_llm.data.features import ItemVectors, item_vectors
-from recbole_llm.errors import DataError
+from recbole_llm.errors import DataError, unknown_name
 
 EVENT = "_event"  # column of a case: where its target stands in the flat array of events
 
@@ -38,8 +38,8 @@ class ExactOrder:
     def _load_data(self, token: str, dataset_path: str) -> None:
         if not Path(dataset_path).is_dir():
             raise DataError(
-                f"{dataset_path}: no such folder for dataset {token!r}. Set data_path to the folder "
-                f"that holds {token}.inter, or to its parent."
+                f"{dataset_path}: no such folder for dataset {token!r}. Set data_path to the "
+                f"folder that holds {token}.inter, or to its parent."
             )
         super()._load_data(token, dataset_path)
 
@@ -54,6 +54,12 @@ class ExactOrder:
             columns = [name for name in types if name not in (unwanted or ())]
         else:
             columns = [name for name in types if name in wanted]
+        if source is FeatureSource.INTERACTION and wanted is not None:
+            for name in {self.uid_field, self.iid_field, self.time_field} & wanted - types.keys():
+                raise DataError(
+                    f"{path}: {unknown_name('column', name, types)} Set TIME_FIELD, "
+                    "USER_ID_FIELD and ITEM_ID_FIELD to the names of yours."
+                )
         if not columns:
             return None
         table = read_atomic(path, columns=columns, separator=separator, encoding=encoding)
@@ -86,15 +92,18 @@ class ExactOrder:
         return pd.Series([np.array(row[:limit], dtype=dtype) for row in rows], dtype=object)
 
     def _data_processing(self) -> None:
-        rows = len(self.inter_feat)
-        if rows == 0:
+        if len(self.inter_feat) == 0:
             raise DataError(f"{self.dataset_path}: {self.dataset_name}.inter has no rows.")
         super()._data_processing()
-        if len(self.inter_feat) == 0:
-            raise DataError(
-                f"{self.dataset_path}: no interaction of {rows} is left after filtering. Loosen "
-                "user_inter_num_interval, item_inter_num_interval or val_interval."
-            )
+
+    def _reset_index(self) -> None:
+        for name in self.feat_name_list:
+            if getattr(self, name).empty:
+                raise DataError(
+                    f"{self.dataset_path}: no row of {name} is left after filtering. Loosen "
+                    "user_inter_num_interval, item_inter_num_interval or val_interval."
+                )
+        super()._reset_index()
 
     def _remove_duplication(self) -> None:
         keep = self.config["rm_dup_inter"]

@@ -141,8 +141,8 @@ def _template_fields(template: str) -> list[str]:
             continue
         if form or conversion or not name or set(name) & set(".[]"):
             raise DataError(
-                f"text_template {template!r}: a place must be a plain column as {{title}}, received "
-                f"{{{name}}}. Double a brace that is text."
+                f"text_template {template!r}: a place must be a plain column as {{title}}, "
+                f"received {{{name}}}. Double a brace that is text."
             )
         fields.append(name)
     if not fields:

@@ -1,0 +1,179 @@
+"""Encoders: the real MiniLM against sentence-transformers, and what can go wrong."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+from torch.nn.functional import cosine_similarity
+
+from recbole_llm.errors import EncoderError, NonFiniteError
+from recbole_llm.text import encoders
+from recbole_llm.text.encoders import BUNDLED_SHA256, EncoderSpec, TextEncoder
+
+TITLES = ["Toy Story", "GoldenEye", "Four Rooms", "Toy Story", "漫画 🎬 فيلم", "x " * 600]
+
+
+@pytest.fixture(scope="session")
+def reference(minilm: TextEncoder) -> torch.Tensor:
+    return torch.tensor(minilm.model.encode(TITLES))
+
+
+def test_vectors_are_those_of_sentence_transformers(minilm, reference) -> None:
+    encoding = minilm.encode(TITLES)
+    assert encoding.vectors.shape == (6, 384)
+    assert torch.allclose(encoding.vectors, reference, atol=1e-5)
+    assert encoding.truncated == 1
+
+
+def test_bf16_keeps_the_direction(minilm, reference, monkeypatch) -> None:
+    monkeypatch.setattr(encoders, "cpu_has_bf16", lambda: True)
+    fast = TextEncoder(EncoderSpec(dtype="bf16"))
+    fast.model = minilm.model
+    assert cosine_similarity(fast.encode(TITLES).vectors, reference).min() > 0.9998
+
+
+def test_bf16_is_refused_where_the_processor_would_emulate_it(monkeypatch) -> None:
+    monkeypatch.setattr(encoders, "cpu_has_bf16", lambda: False)
+    assert EncoderSpec().precision("cpu") == "float32"
+    assert EncoderSpec().precision("cuda") == "bf16"
+    with pytest.raises(EncoderError, match="float32"):
+        EncoderSpec(dtype="bf16").precision("cpu")
+
+
+def test_the_batch_does_not_change_a_vector(minilm) -> None:
+    titles = [f"{word} number {k}" + " and more" * (k % 7) for k in range(32) for word in "ab"]
+    one_by_one, together = (TextEncoder(minilm.spec, token_budget=budget) for budget in (1, 10_000))
+    one_by_one.model = together.model = minilm.model
+    alone, batched = one_by_one.encode(titles).vectors, together.encode(titles).vectors
+    assert torch.allclose(alone, batched, atol=1e-5)
+    assert torch.equal(
+        (alone @ alone.T).argsort(1)[:, -5:], (batched @ batched.T).argsort(1)[:, -5:]
+    )
+
+
+def test_each_distinct_text_is_encoded_once(minilm, monkeypatch) -> None:
+    seen = []
+    forward = TextEncoder._forward
+    monkeypatch.setattr(
+        TextEncoder,
+        "_forward",
+        lambda self, t, rows: (seen.extend(rows), forward(self, t, rows))[1],
+    )
+    vectors = minilm.encode(["b", "a", "b", "b"]).vectors
+    assert len(seen) == 2
+    assert torch.equal(vectors[0], vectors[2]) and not torch.equal(vectors[0], vectors[1])
+
+
+def test_bundled_weights_are_checked(tmp_path: Path, monkeypatch) -> None:
+    folder = EncoderSpec().folder()
+    assert encoders.sha256(folder / "model.safetensors") == BUNDLED_SHA256
+    copy = tmp_path / "model"
+    copy.mkdir()
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    monkeypatch.setattr(encoders.resources, "files", lambda _: tmp_path)
+    with pytest.raises(EncoderError, match=f"must have sha256 {BUNDLED_SHA256}"):
+        EncoderSpec().folder()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "last"])
+def test_pooling(tiny_bert: Path, pooling: str) -> None:
+    encoder = TextEncoder(EncoderSpec(name=str(tiny_bert), pooling=pooling, dtype="float32"))
+    vectors = encoder.encode(["toy story", "four"]).vectors
+    words = encoder.model.tokenizer("toy story", return_tensors="pt")
+    states = encoder.model[0].model(**words).last_hidden_state[0]  # (4, 16)
+    pooled = {"mean": states.mean(0), "cls": states[0], "max": states.amax(0), "last": states[-1]}
+    assert torch.allclose(vectors[0], pooled[pooling], atol=1e-5)
+
+
+def test_prompt_and_length_reach_the_model(tiny_bert: Path) -> None:
+    def vector(text: str, **spec) -> torch.Tensor:
+        return TextEncoder(EncoderSpec(name=str(tiny_bert), dtype="float32", **spec)).encode([text])
+
+    assert torch.equal(vector("story", prompt="toy ").vectors, vector("toy story").vectors)
+    cut = vector("toy story film", max_length=3)
+    assert torch.equal(cut.vectors, vector("toy").vectors) and cut.truncated == 1
+
+
+def test_a_local_model_needs_no_network(tiny_bert: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert TextEncoder(EncoderSpec(name=str(tiny_bert))).encode(["toy"]).vectors.shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("nobody/no-such is not a local folder and is not a valid model"), "local path"),
+        (OSError("You are trying to access a gated repo. 401"), "hf auth login"),
+        (OSError("429 Client Error: Too Many Requests"), "wait"),
+        (OSError("We couldn't connect to the hub: offline mode is enabled"), "network"),
+        (HfHubHTTPError.__bases__[0]("read timed out"), "network"),
+        (ValueError("requires you to set trust_remote_code=True"), "trust_remote_code: true"),
+    ],
+)
+def test_a_model_that_does_not_load_is_one_line_with_a_hint(monkeypatch, error, words) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", refuse)
+    with pytest.raises(EncoderError, match=words) as caught:
+        TextEncoder(EncoderSpec(name="nobody/no-such")).encode(["toy"])
+    assert "nobody/no-such" in str(caught.value) and "\n" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_name_that_does_not_exist_offline(monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderError, match="nobody/no-such-model"):
+        TextEncoder(EncoderSpec(name="nobody/no-such-model")).encode(["toy"])
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, forward) -> TextEncoder:
+    """Return an encoder whose forward pass is the one given; tokens are characters."""
+    encoder = TextEncoder(EncoderSpec(dtype="float32"), token_budget=8)
+
+    def tokenizer(texts: list[str], **_: object) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+    encoder.model = SimpleNamespace(tokenizer=tokenizer, max_seq_length=None)
+    monkeypatch.setattr(TextEncoder, "_forward", forward)
+    return encoder
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits(monkeypatch) -> None:
+    sizes = []
+
+    def forward(self, tokens, rows):
+        sizes.append(len(rows))
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError
+        return iter(torch.full((1, 1), float(row)) for row in rows)
+
+    encoder = stand_in(monkeypatch, lambda s, t, rows: [v[0] for v in forward(s, t, rows)])
+    assert encoder.encode(["aaa", "bbb", "ccc"]).vectors.flatten().tolist() == [0, 1, 2]
+    assert sizes == [2, 1, 1, 1]
+
+
+def test_a_text_that_never_fits_is_an_error(monkeypatch) -> None:
+    def forward(self, tokens, rows):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(EncoderError, match="one text of 5 tokens"):
+        stand_in(monkeypatch, forward).encode(["aaaaa"])
+
+
+def test_a_vector_that_is_not_finite_names_its_text(monkeypatch) -> None:
+    def forward(self, tokens, rows):
+        return [torch.tensor([float("nan") if row == 1 else 0.0]) for row in rows]
+
+    with pytest.raises(NonFiniteError, match="'bbb'"):
+        stand_in(monkeypatch, forward).encode(["aaa", "bbb"])

@@ -1,0 +1,263 @@
+"""The vector cache: what hits, what misses, what is damaged, and what two processes do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from recbole_llm.errors import StoreError
+from recbole_llm.text.encoders import EncoderSpec, Encoding
+from recbole_llm.text.store import MANIFEST, VECTORS, VectorStore
+
+TEXTS = ["b", "a", "b", "c"]
+
+
+class CountingEncoder:
+    """Encodes a text as its length and its first letter, and counts its calls in a file."""
+
+    def __init__(self, log: Path, *, seconds: float = 0.0, **spec: object) -> None:
+        self.spec = EncoderSpec(**{"dtype": "float32", **spec})
+        self.device = "cpu"
+        self.log, self.seconds = log, seconds
+
+    def encode(self, texts: list[str]) -> Encoding:
+        with self.log.open("a") as file:
+            file.write("x")
+        time.sleep(self.seconds)
+        rows = [[len(text), ord(text[0])] for text in texts]
+        return Encoding(torch.tensor(rows, dtype=torch.float32), 0, len(texts))
+
+    @property
+    def calls(self) -> int:
+        return len(self.log.read_text()) if self.log.exists() else 0
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> CountingEncoder:
+    return CountingEncoder(tmp_path / "calls")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VectorStore:
+    return VectorStore(tmp_path / "cache")
+
+
+def entry(store: VectorStore, key: str) -> Path:
+    return store.root / key
+
+
+def test_a_second_request_encodes_nothing(store, encoder) -> None:
+    first, second = store.get(TEXTS, encoder), store.get(TEXTS, encoder)
+    assert encoder.calls == 1
+    assert (first.from_cache, second.from_cache) == (False, True)
+    assert torch.equal(first.vectors, second.vectors)
+    assert first.vectors[:, 1].tolist() == [98, 97, 98, 99]
+
+
+def test_another_order_hits_and_is_aligned_again(store, encoder) -> None:
+    store.get(TEXTS, encoder)
+    received = store.get(["c", "a", "b"], encoder)
+    assert received.from_cache
+    assert received.vectors[:, 1].tolist() == [99, 97, 98]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"}, {"name": "other", "revision": "12345678"}, {"pooling": "cls"},
+        {"max_length": 8}, {"prompt": "query: "}, {"dtype": "bf16"}, {"trust_remote_code": True},
+    ],
+    ids=lambda change: ",".join(change),
+)  # fmt: skip
+def test_what_changes_vectors_changes_the_key(store, tmp_path, monkeypatch, change) -> None:
+    monkeypatch.setattr("recbole_llm.text.encoders.cpu_has_bf16", lambda: True)
+    plain = CountingEncoder(tmp_path / "calls")
+    other = CountingEncoder(tmp_path / "calls", **change)
+    assert store.get(TEXTS, plain).key != store.get(TEXTS, other).key
+    assert plain.calls == 2
+
+
+def test_every_field_of_the_spec_is_in_the_key() -> None:
+    fields = {field.name for field in dataclasses.fields(EncoderSpec)}
+    assert fields <= EncoderSpec(dtype="float32").fingerprint("cpu").keys()
+
+
+def test_other_texts_and_other_weights_of_one_path_miss(
+    store, encoder, tiny_bert, tmp_path
+) -> None:
+    import shutil
+
+    assert store.get(["a"], encoder).key != store.get(["a", "b"], encoder).key
+    copy = tmp_path / "bert"
+    shutil.copytree(tiny_bert, copy)
+    before = EncoderSpec(name=str(copy), dtype="float32").fingerprint("cpu")
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert EncoderSpec(name=str(copy), dtype="float32").fingerprint("cpu") != before
+
+
+def test_a_copy_of_a_local_model_hits(tiny_bert: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(tiny_bert, tmp_path / "copy")
+    first = EncoderSpec(name=str(tiny_bert), dtype="float32").fingerprint("cpu")
+    assert EncoderSpec(name=str(tmp_path / "copy"), dtype="float32").fingerprint("cpu") == first
+
+
+def truncate(folder: Path) -> None:
+    (folder / VECTORS).write_bytes((folder / VECTORS).read_bytes()[:-5])
+
+
+def empty(folder: Path) -> None:
+    (folder / VECTORS).write_bytes(b"")
+
+
+def flip_a_bit(folder: Path) -> None:
+    content = bytearray((folder / VECTORS).read_bytes())
+    content[-1] ^= 1
+    (folder / VECTORS).write_bytes(content)
+
+
+def rewrite(folder: Path, vectors: torch.Tensor) -> None:
+    """Put other vectors into the entry, with a manifest that vouches for the file."""
+    from recbole_llm.files import sha256
+
+    save_file({"vectors": vectors}, folder / VECTORS)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest |= {"sha256": sha256(folder / VECTORS), "shape": list(vectors.shape)}
+    manifest["bytes"] = (folder / VECTORS).stat().st_size
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def foreign_shape(folder: Path) -> None:
+    rewrite(folder, torch.zeros(7, 2))
+
+
+def not_finite(folder: Path) -> None:
+    rewrite(folder, torch.full((3, 2), float("nan")))
+
+
+def no_manifest(folder: Path) -> None:
+    (folder / MANIFEST).unlink()
+
+
+def broken_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, empty, flip_a_bit, foreign_shape, not_finite, no_manifest, broken_manifest],
+)
+def test_damage_is_moved_aside_and_made_again(store, encoder, caplog, damage) -> None:
+    first = store.get(TEXTS, encoder)
+    damage(entry(store, first.key))
+    second = store.get(TEXTS, encoder)
+    assert encoder.calls == 2 and torch.equal(first.vectors, second.vectors)
+    assert (store.root / f"{first.key}.corrupt-1").is_dir()
+    assert "damaged" in caplog.text
+    assert store.get(TEXTS, encoder).from_cache
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_goes_on(
+    encoder, tmp_path, caplog
+) -> None:
+    (tmp_path / "file").write_text("")
+    received = VectorStore(tmp_path / "file" / "cache").get(TEXTS, encoder)
+    assert received.vectors[:, 1].tolist() == [98, 97, 98, 99]
+    assert "cannot be written" in caplog.text
+
+
+def test_a_file_system_without_locks_is_a_warning(store, encoder, monkeypatch, caplog) -> None:
+    def refuse(self: object) -> None:
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr("recbole_llm.text.store.FileLock.acquire", refuse)
+    assert store.get(TEXTS, encoder).vectors.shape == (4, 2)
+    assert "no lock" in caplog.text and store.get(TEXTS, encoder).from_cache
+
+
+CHILD = """
+import resource, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_store import CountingEncoder
+from recbole_llm.text.store import VectorStore
+{body}
+"""
+
+
+def start(body: str) -> subprocess.Popen:
+    code = CHILD.format(tests=str(Path(__file__).parent), body=body)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_of_two_processes_one_encodes_and_the_other_waits(store, encoder, tmp_path) -> None:
+    body = f"""
+encoder = CountingEncoder(Path({str(encoder.log)!r}), seconds=1.0)
+print(VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder).vectors.tolist())
+"""
+    children = [start(body) for _ in range(2)]
+    outputs = [child.communicate(timeout=60)[0].splitlines()[-1] for child in children]
+    assert outputs == ["[[1.0, 98.0], [1.0, 97.0]]"] * 2
+    assert encoder.calls == 1
+
+
+def test_a_killed_owner_frees_the_lock_and_leaves_no_entry(store, encoder) -> None:
+    body = f"""
+encoder = CountingEncoder(Path({str(encoder.log)!r}), seconds=60.0)
+VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder)
+"""
+    child = start(body)
+    deadline = time.monotonic() + 60
+    while not encoder.calls and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not [path for path in store.root.iterdir() if path.suffix != ".lock"]
+    assert not store.get(["b", "a"], encoder).from_cache
+    assert encoder.calls == 2
+
+
+def test_killed_while_writing_leaves_no_entry_that_is_read(store, encoder, tmp_path) -> None:
+    body = f"""
+import os, recbole_llm.text.store as module
+def die(tensors, path):
+    Path(path).write_bytes(b"half")
+    os.kill(os.getpid(), 9)
+module.save_file = die
+VectorStore(Path({str(store.root)!r})).get(["b", "a"], CountingEncoder(Path({str(encoder.log)!r})))
+"""
+    child = start(body)
+    assert child.wait(timeout=60) == -signal.SIGKILL
+    assert not list(store.root.glob(f"*/{MANIFEST}"))
+    received = store.get(["b", "a"], encoder)
+    assert not received.from_cache and received.vectors[:, 1].tolist() == [98, 97]
+    assert store.get(["b", "a"], encoder).from_cache
+
+
+def test_a_full_disk_says_the_bytes_needed_and_leaves_no_junk(store, encoder) -> None:
+    body = f"""
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+texts = [f"{{k:07}}" for k in range(50_000)]
+try:
+    VectorStore(Path({str(store.root)!r})).get(texts, CountingEncoder(Path({str(encoder.log)!r})))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    output = start(body).communicate(timeout=60)[0].splitlines()[-1]
+    assert output.startswith(StoreError.__name__)
+    assert "400000 bytes" in output and "text_cache_dir" in output
+    assert not [path for path in store.root.iterdir() if path.suffix != ".lock"]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from recbole_llm.errors import RequestError
 
@@ -88,12 +89,17 @@ def short_metrics(result: dict[str, Any]) -> str:
 
 
 def adapt_model(model_class: type) -> None:
-    """Mend the module of a model of RecBole's.
+    """Mend what the import of a model of RecBole's has left behind.
+
+    Importing any sequential model imports SINE, whose module turns PyTorch's anomaly detection on
+    for the whole process (sine.py:25): each gradient of each model is searched for NaN, which costs
+    a fifth of the training time. It is turned off again. Until SINE's module does not.
 
     LightGCN, NGCF, GCMC, SpectralCF, NCL, KGIN and MCCLK call ``dok_matrix._update``, which SciPy
     1.13 removed. Their modules see a dok_matrix that has it; SciPy's own stays as it is.
     https://github.com/RUCAIBox/RecBole/issues/2155 · until RecBole builds a coo_matrix.
     """
+    torch.autograd.set_detect_anomaly(False)
     module = sys.modules[model_class.__module__]
     sparse = getattr(module, "sp", None)
     if hasattr(sparse, "dok_matrix") and not hasattr(sparse.dok_matrix, "_update"):

@@ -46,10 +46,12 @@ NESTED = {
 }
 # Keys that RecBole's code reads and none of its YAML files names.
 READ_BY_RECBOLE = frozenset(
-    {"L1_flag", "benchmark_filename", "convert_token_to_onehot", "dataset", "device", "encoding",
-     "eval_type", "fields", "ft_ratio", "hide_item", "ip", "k", "local_rank", "mask_ratio", "model",
-     "neg_sampling", "nproc", "offset", "order_len", "port", "save_step", "selected_features",
-     "step", "training_neg_sample_num", "type", "world_size"}
+    {"L1_flag", "benchmark_filename", "cin", "contrast", "convert_token_to_onehot", "dataset",
+     "device", "encoding", "eta", "eval_type", "feature_num", "fields", "ft_ratio", "has_residual",
+     "hide_item", "ip", "k", "local_rank", "mask_ratio", "model", "neg_sampling", "norm", "nproc",
+     "offset", "order_len", "port", "save_step", "selected_features", "sim", "step", "tail_ratio",
+     "token_num_threshold", "training_neg_sample_num", "type", "use_filter", "world_size",
+     "xgb_early_stopping_rounds"}
 )  # fmt: skip
 
 
@@ -154,6 +156,11 @@ class LLMConfig(Config):
             if given.get(key)
         ]
         problems += metric_problems(final)
+        if needs_no_negatives(final) and given.get("train_neg_sample_args") is not None:
+            problems.append(
+                "train_neg_sample_args: must be None where loss_type is CE, which scores all items;"
+                f" received {given['train_neg_sample_args']!r}."
+            )
         if problems:
             raise RequestError(all_problems("settings", problems))
         self._drop_default_negatives(final)
@@ -186,10 +193,8 @@ class LLMConfig(Config):
         return problems
 
     def _drop_default_negatives(self, final: dict[str, Any]) -> None:
-        """A softmax over all items needs no negatives; RecBole's default would be refused."""
-        is_softmax = final["MODEL_TYPE"] == ModelType.SEQUENTIAL and final.get("loss_type") == "CE"
-        chosen = "train_neg_sample_args" in self.external_config_dict
-        if is_softmax and not chosen and final.get("train_neg_sample_args") is not None:
+        """Take RecBole's default negatives away where the loss has all items."""
+        if needs_no_negatives(final) and final.get("train_neg_sample_args") is not None:
             logger.info("loss_type CE scores all items: train_neg_sample_args is set to None.")
             final["train_neg_sample_args"] = None
 
@@ -228,6 +233,11 @@ class LLMConfig(Config):
                 f"{chosen!r}."
             )
         final["device"] = torch.device("cuda", int(chosen))
+
+
+def needs_no_negatives(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a sequential model's loss is a softmax over all items."""
+    return settings["MODEL_TYPE"] == ModelType.SEQUENTIAL and settings.get("loss_type") == "CE"
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -25,7 +25,7 @@ from recbole.utils import ModelType, get_environment, get_trainer, init_seed, se
 import recbole_llm
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import with_exact_order
-from recbole_llm.errors import DataError, RequestError, RunDirError
+from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.files import sha256, write_json
 from recbole_llm.log import run_log
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
@@ -124,12 +124,6 @@ def _prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
             f"topk: at most the number of items, {dataset.item_num - 1}; received {most}."
         )
     loaders = data_preparation(config, dataset)
-    for name, loader in zip(("training", "validation", "test"), loaders, strict=True):
-        if len(loader.dataset) == 0:
-            raise DataError(
-                f"{config['dataset']}: the {name} part of split {config['eval_args']['split']} is "
-                "empty. Leave-one-out needs users with at least 4 interactions."
-            )
     return (dataset, *loaders)
 
 

@@ -123,6 +123,23 @@ class ExactOrder:
                 self._sort_by_time()
         super()._change_feat_format()
 
+    def build(self) -> list[Any]:
+        """Split as RecBole does, and refuse a split that leaves a part empty.
+
+        Raises:
+            DataError: If there is nothing to train on, or nothing in a part that the split makes.
+        """
+        parts = super().build()
+        split = self.config["eval_args"]["split"] or {}
+        left_out = {"valid_only": "test", "test_only": "validation"}.get(split.get("LS"))
+        for name, part in zip(("training", "validation", "test"), parts, strict=True):
+            if len(part) == 0 and name != left_out:
+                raise DataError(
+                    f"{self.dataset_name}: the {name} part of split {split} is empty. "
+                    "Leave-one-out needs users with at least 4 interactions."
+                )
+        return parts
+
     def _has_exact_times(self) -> bool:
         return self.config["time_precision"] != "recbole" and self.time_field in self.inter_feat
 

@@ -70,8 +70,8 @@ class InterestModel(SequentialRecommender):
         table = self.items.table()
         has_target = batch.targets > 0  # (B, T)
         states = self.interest(batch.history, table)[has_target]  # (P, H)
-        scores = item_scores(states, table, temperature=self.temperature)
-        return full_softmax(scores, batch.targets[has_target])
+        targets = batch.targets[has_target]
+        return full_softmax(states, table, targets, temperature=self.temperature)
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
         """Return the loss of windows, or of RecBole's prefix cases."""
@@ -83,8 +83,8 @@ class InterestModel(SequentialRecommender):
             interaction = interaction[interaction[self.label_field] > 0]
         table = self.items.table()
         states = self.last_interest(interaction, table)
-        scores = item_scores(states, table, temperature=self.temperature)
-        return full_softmax(scores, interaction[self.POS_ITEM_ID])
+        targets = interaction[self.POS_ITEM_ID]
+        return full_softmax(states, table, targets, temperature=self.temperature)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Return the score of one item a row, ``(B,)``."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 
 def item_scores(interest: Tensor, table: Tensor, *, temperature: float) -> Tensor:
     """Return inner products of interests ``(P, H)`` with all items ``(N, H)``, ``(P, N)``."""
-    return interest @ table.T / temperature
+    return (interest / temperature) @ table.T
 
 
-def full_softmax(scores: Tensor, targets: Tensor) -> Tensor:
+def full_softmax(interest: Tensor, table: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     """Return the mean cross-entropy of targets ``(P,)`` under a softmax over all items.
 
     Args:
-        scores: Scores of all items, ``(P, N)``. Padding, item 0, is no candidate.
+        interest: Predicted interests, ``(P, H)``.
+        table: Item vectors, ``(N, H)``. Padding, row 0, is no candidate.
         targets: Item ids, none of them 0.
+        temperature: Divides the scores.
     """
-    padding = torch.zeros(scores.shape[-1], dtype=torch.bool, device=scores.device)
-    padding[0] = True
-    return functional.cross_entropy(scores.masked_fill(padding, -torch.inf), targets)
+    scores = item_scores(interest, table[1:], temperature=temperature)  # (P, N - 1)
+    return functional.cross_entropy(scores, targets - 1)

@@ -132,6 +132,13 @@ class WindowLoader(WindowSampler):
 class InterestTrainer(SafeTrainer, Trainer):
     """Trains our models: on windows (``training: all_positions``) or on RecBole's prefixes."""
 
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer = super()._build_optimizer(**kwargs)
+        if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
+            for group in optimizer.param_groups:
+                group["fused"] = True  # the same steps in one kernel
+        return optimizer
+
     def fit(self, train_data: TrainDataLoader, *args: Any, **kwargs: Any) -> Any:
         """Fit as RecBole does; the training data is cut into windows first."""
         return super().fit(self._windows(train_data), *args, **kwargs)

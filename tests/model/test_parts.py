@@ -13,13 +13,14 @@ from recbole_llm.model.losses import full_softmax, item_scores
 
 
 def test_uniform_scores_cost_the_log_of_the_number_of_items() -> None:
-    scores = torch.zeros(2, 4)  # padding and three items
-    assert full_softmax(scores, torch.tensor([1, 3])).item() == pytest.approx(math.log(3))
+    loss = full_softmax(torch.zeros(2, 5), torch.ones(4, 5), torch.tensor([1, 3]), temperature=1.0)
+    assert loss.item() == pytest.approx(math.log(3))  # padding and three items
 
 
-def test_padding_is_no_candidate_however_well_it_scores() -> None:
-    scores = torch.tensor([[100.0, 0.0, 0.0]])
-    assert full_softmax(scores, torch.tensor([2])).item() == pytest.approx(math.log(2))
+def test_a_softmax_of_two_items_by_hand() -> None:
+    table = torch.tensor([[9.0], [1.0], [0.0]])  # padding would win if it were a candidate
+    loss = full_softmax(torch.tensor([[2.0]]), table, torch.tensor([1]), temperature=2.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
 
 
 def test_scores_are_inner_products_over_the_temperature() -> None:

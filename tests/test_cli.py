@@ -1,0 +1,77 @@
+"""The commands, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_llm.cli import main, run_recbole_command
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--model=LLMInterestLSTM", "--dataset=ml-100k", "--learning_rat=1"], "'learning_rate'"),
+        (["--model=LLMInterestLSTM", "--dataset=ml-100k", "--epochs", "0"], "epochs"),
+        (["--model=LLMInterestLSTN", "--dataset=ml-100k"], "'LLMInterestLSTM'"),
+        (["--model=LLMInterestLSTM", "--dataset=nowhere"], "nowhere"),
+        (["--model=LLMInterestLSTM"], "dataset: not given"),
+        (["--model=SASRec", "--dataset=ml-100k", "--config_files=none.yaml"], "none.yaml"),
+        (["--model=SASRec", "--dataset=ml-100k", "--seed=1", "--seed=2"], "given twice"),
+        (["nonsense"], "belongs to no setting"),
+    ],
+)
+def test_a_wrong_request_is_one_message_and_exit_code_2(argv, words: str, capsys) -> None:
+    assert run_recbole_command(argv) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err.splitlines()[-1] and "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_help(capsys) -> None:
+    assert run_recbole_command(["--help"]) == 0
+    assert main(["--help"]) == 0
+    assert "run_recbole --model" in capsys.readouterr().out
+
+
+def test_check_names_all_problems_of_all_files(tmp_path: Path, capsys) -> None:
+    (tmp_path / "good.yaml").write_text("epochs: 3\n")
+    (tmp_path / "bad.yaml").write_text("epochs: 0\nmodle: x\n")
+    assert main(["check", str(tmp_path / "good.yaml")]) == 0
+    assert main(["check", str(tmp_path / "good.yaml"), str(tmp_path / "bad.yaml")]) == 2
+    captured = capsys.readouterr()
+    assert "good.yaml: ok" in captured.out
+    assert "epochs" in captured.err and "'model'" in captured.err
+
+
+def test_an_unknown_command_is_suggested(capsys) -> None:
+    assert main(["encod"]) == 2
+    assert "Did you mean 'encode'" in capsys.readouterr().err
+
+
+def test_encode_makes_vectors_and_then_finds_them(tmp_path: Path, capsys) -> None:
+    argv = ["encode", "--dataset=ml-100k", f"--text_cache_dir={tmp_path / 'cache'}"]
+    results = []
+    for _ in range(2):
+        assert main(argv) == 0
+        results.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert [result["from_cache"] for result in results] == [False, True]
+    assert results[0]["shape"] == [1683, 384] and results[0]["key"] == results[1]["key"]
+    assert results[0]["report"]["matched"] == 1682
+
+
+@pytest.mark.slow
+def test_the_main_job_beats_random_text(tmp_path: Path, capsys) -> None:
+    argv = ["--model=LLMInterestLSTM", "--dataset=ml-100k", "--epochs=6", "--show_progress=False"]
+    argv += [f"--text_cache_dir={tmp_path / 'cache'}", "--item_features=text"]
+    scores = []
+    for control in ("none", "random"):
+        assert run_recbole_command([*argv, f"--text_control={control}"]) == 0
+        captured = capsys.readouterr()
+        result = json.loads(captured.out.splitlines()[-1])
+        scores.append(result["test_result"]["ndcg@10"])
+        assert result["epochs"] == 6 and Path(result["run_dir"], "result.json").is_file()
+        assert "epoch 0 training [time:" in captured.err and "test result" in captured.err
+    assert scores[0] > 1.2 * scores[1] > 0

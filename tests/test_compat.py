@@ -1,0 +1,92 @@
+"""Each work-around is needed, and does what it says."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import scipy.sparse
+from recbole.config import Config
+from recbole.utils import early_stopping, get_model
+
+from recbole_llm import compat
+from recbole_llm.config import LLMConfig
+
+
+def test_recbole_still_says_names_that_numpy_lost() -> None:
+    import recbole.config.configurator as configurator
+    from recbole.evaluator import metrics
+
+    assert "np.float_" in inspect.getsource(configurator)
+    assert not hasattr(np, "float_") or int(np.__version__.split(".")[0]) < 2
+    assert "np.float)" in inspect.getsource(metrics)
+
+
+def test_numpy_gets_only_what_is_missing() -> None:
+    before = {name: getattr(np, name) for name in ("bool", "long") if hasattr(np, name)}
+    compat.add_numpy_names()
+    assert np.float is np.float64 and np.str is np.str_
+    assert all(getattr(np, name) is value for name, value in before.items())
+
+
+def test_plain_recboles_config_works(monkeypatch) -> None:
+    monkeypatch.setattr("sys.argv", ["x"])
+    config = Config("SASRec", "ml-100k", None, {"train_neg_sample_args": None})
+    assert config["model"] == "SASRec"
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "bigger", "stock", "ours"),
+    [
+        (0.5, 0.5, True, (0.5, 0, False, True), (0.5, 3, True, False)),
+        (0.6, 0.5, True, (0.6, 0, False, True), (0.6, 0, False, True)),
+        (0.4, 0.5, True, (0.5, 3, True, False), (0.5, 3, True, False)),
+        (0.5, 0.5, False, (0.5, 0, False, True), (0.5, 3, True, False)),
+        (0.4, 0.5, False, (0.4, 0, False, True), (0.4, 0, False, True)),
+    ],
+)
+def test_an_equal_epoch_is_no_progress(value, best, bigger, stock, ours) -> None:
+    assert early_stopping(value, best, 2, 2, bigger) == stock
+    assert compat.strict_early_stopping(value, best, 2, 2, bigger) == ours
+
+
+def test_the_trainer_uses_the_strict_rule_and_short_numbers() -> None:
+    compat.apply()
+    import recbole.trainer.trainer as trainer
+
+    assert trainer.early_stopping is compat.strict_early_stopping
+    assert trainer.dict2str({"ndcg@10": 0.123456}) == "ndcg@10 : 0.1235"
+
+
+def test_graph_models_get_back_what_scipy_removed() -> None:
+    model = get_model("LightGCN")
+    module = inspect.getmodule(model)
+    assert "A._update(data_dict)" in inspect.getsource(model)
+    assert not hasattr(scipy.sparse.dok_matrix, "_update")
+    compat.adapt_model(model)
+    cells = module.sp.dok_matrix((2, 3), dtype=np.float32)
+    cells._update({(0, 1): 1, (1, 2): 5})
+    assert cells.toarray().tolist() == [[0, 1, 0], [0, 0, 5]]
+    assert not hasattr(scipy.sparse.dok_matrix, "_update")
+
+
+def test_anomaly_detection_that_an_import_turned_on_is_off_again() -> None:
+    import recbole.model.sequential_recommender.sine as sine
+    import torch
+
+    assert "set_detect_anomaly(True)" in inspect.getsource(sine)
+    torch.autograd.set_detect_anomaly(True)
+    LLMConfig("LLMInterestLSTM", "ml-100k")
+    assert not torch.is_anomaly_enabled()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "BPR", "LightGCN", "SASRecF"])
+def test_recboles_models_train_and_test_on_ml_100k(model: str) -> None:
+    from recbole_llm import run_recbole
+
+    small = {"MAX_ITEM_LIST_LENGTH": 10, "epochs": 1, "show_progress": False}
+    result = run_recbole(model, "ml-100k", config_dict=small)
+    assert 0 < result["test_result"]["ndcg@10"] < 1
+    assert result["epochs"] == 1

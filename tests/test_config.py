@@ -1,0 +1,170 @@
+"""The configuration: precedence, refusals before data is read, and the way back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_llm.config import LLMConfig, check_file, known_keys
+from recbole_llm.errors import RequestError
+
+
+def config_of(model: str = "LLMInterestLSTM", dataset: str = "ml-100k", **settings) -> LLMConfig:
+    return LLMConfig(model, dataset, None, settings)
+
+
+def test_precedence_low_to_high(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("hidden_size: 32\nepochs: 7\nseed: 5\n")
+    (tmp_path / "b.yaml").write_text("epochs: 8\n")
+    files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    config = LLMConfig("LLMInterestLSTM", "ml-100k", files, {"seed": 6}, arguments={"seed": "9"})
+    assert (config["hidden_size"], config["epochs"], config["seed"]) == (32, 8, 9)
+    assert config["train_batch_size"] == 128  # the model's YAML, above RecBole's 2048
+    assert config["text_template"].startswith("{movie_title}")  # the dataset's YAML
+
+
+def test_the_process_arguments_are_never_read(monkeypatch) -> None:
+    monkeypatch.setattr("sys.argv", ["x", "--seed=77", "--nonsense", "1"])
+    assert config_of()["seed"] == 2020
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"learning_rat": 0.1}, "Did you mean 'learning_rate'"),
+        ({"metrics": ["NDGC"]}, "unknown metric 'NDGC'. Did you mean 'ndcg'"),
+        ({"valid_metric": "MAP@10"}, "valid_metric: must be among metrics × topk"),
+        ({"valid_metric": "NDCG@20"}, "Did you mean 'NDCG@10'"),
+        ({"topk": 0}, "topk"),
+        ({"save_dataset": True}, "pickle"),
+        ({"dataset_save_path": "x.pth"}, "pickle"),
+        ({"model": "LLMInterestLSTM", "eval_args": "full"}, "eval_args"),
+        ({"train_neg_sample_args": {"distribution": "uniform"}}, "train_neg_sample_args"),
+        ({"gpu_id": "0", "metrics": ["AUC", "NDCG"]}, "same time"),
+    ],
+)
+def test_wrong_settings_are_refused_before_data_is_read(settings, words: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        config_of(dataset="no-such-dataset", **settings)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("LLMInterestLSTN", "Did you mean 'LLMInterestLSTM'"),
+        ("llminterestlstm", "Did you mean 'LLMInterestLSTM'"),
+        ("sasrec", "Did you mean 'SASRec'"),
+        ("Nonsense42", "unknown model 'Nonsense42'"),
+        (None, "model: not given"),
+    ],
+)
+def test_unknown_models_are_suggested(model, words: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        LLMConfig(model, "ml-100k")
+    assert words in str(caught.value)
+
+
+def test_a_missing_dataset_is_named() -> None:
+    with pytest.raises(RequestError, match="dataset: not given"):
+        LLMConfig("SASRec")
+
+
+def test_a_dotted_key_keeps_its_neighbours() -> None:
+    arguments = {"eval_args.mode": "uni100", "eval_args.split.LS": "valid_only"}
+    config = LLMConfig("SASRec", "ml-100k", arguments=arguments)
+    assert config["eval_args"]["mode"] == {"valid": "uni100", "test": "uni100"}
+    assert config["eval_args"]["split"] == {"LS": "valid_only"}
+    assert config["eval_args"]["order"] == "TO"
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("eval_args.mod", "'mode'"), ("eval_arg.mode", "'eval_args'")]
+)
+def test_an_unknown_dotted_key_is_suggested(key: str, words: str) -> None:
+    with pytest.raises(RequestError, match=f"Did you mean {words}"):
+        LLMConfig("SASRec", "ml-100k", arguments={key: "full"})
+
+
+def test_softmax_needs_no_negatives(caplog) -> None:
+    with caplog.at_level("INFO"):
+        config = config_of("SASRec")
+    assert config["train_neg_sample_args"]["distribution"] == "none"
+    assert "train_neg_sample_args is set to None" in caplog.text
+
+
+def test_no_string_of_a_dictionary_is_evaluated() -> None:
+    config = config_of(learner='__import__("os").system("touch canary")')
+    assert config["learner"].startswith("__import__") and not Path("canary").exists()
+
+
+def test_visible_gpus_stay_as_they_are(monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-abc")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert config_of(gpu_id="1")["device"] == torch.device("cuda", 1)
+    assert config_of(use_gpu=False)["device"] == torch.device("cpu")
+    assert config_of(gpu_id="")["device"] == torch.device("cpu")
+    with pytest.raises(RequestError, match="below 2, the number of visible GPUs"):
+        config_of(gpu_id="2")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-abc"
+
+
+def test_recboles_own_lists_do_not_grow() -> None:
+    from recbole.utils.argument_list import dataset_arguments
+
+    before = list(dataset_arguments)
+    config_of()
+    assert dataset_arguments == before
+
+
+@pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec", "BPR"])
+def test_resolved_settings_bring_the_configuration_back(model: str, tmp_path: Path) -> None:
+    first = LLMConfig(model, "toy", None, {"data_path": str(tmp_path), "epochs": 3})
+    resolved = json.loads(json.dumps(first.resolved))
+    again = LLMConfig(model, "toy", None, resolved)
+    assert again.resolved == first.resolved
+    assert again.final_config_dict == first.final_config_dict
+
+
+def test_data_may_lie_in_the_folder_or_below_it(write_dataset) -> None:
+    parent = write_dataset([("u", "i", 1.0)])
+    for folder in (parent, parent / "toy"):
+        config = config_of(dataset="toy", data_path=str(folder))
+        assert config["data_path"] == str(parent / "toy")
+
+
+def test_a_dataset_without_a_yaml_of_ours_loads_its_times() -> None:
+    assert config_of(dataset="toy")["load_col"] == {"inter": ["user_id", "item_id", "timestamp"]}
+    assert config_of("BPR", "toy")["load_col"] == {"inter": ["user_id", "item_id"]}
+
+
+@pytest.mark.parametrize("file", sorted(Path(__file__).parents[1].glob("dataset_configs/*.yaml")))
+def test_our_own_dataset_files_are_right(file: Path) -> None:
+    check_file(file)
+
+
+def test_check_names_all_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: LLMInterestLST\nepochs: 0\nlearning_rat: 1\n")
+    with pytest.raises(RequestError, match="3 problems"):
+        check_file(tmp_path / "a.yaml")
+
+
+def test_every_key_that_recbole_reads_is_known() -> None:
+    import re
+
+    from recbole_llm.config import RECBOLE_FOLDER
+
+    source = "".join(file.read_text("utf-8") for file in RECBOLE_FOLDER.glob("**/*.py"))
+    read = set(re.findall(r"config\[[\"'](\w+)[\"']\]", source))
+    derived = {
+        "MODEL_TYPE", "MODEL_INPUT_TYPE", "single_spec", "valid_neg_sample_args",
+        "test_neg_sample_args", "POS_ITEMS", "NEG_ITEMS", "MASK_INDEX",
+    }  # fmt: skip
+    unknown = {key for key in read - derived if key not in known_keys()}
+    models = {name for name in unknown if name.endswith(("_ITEM_SEQ", "_ITEM_SEQ_LEN"))}
+    assert unknown - models == set()

@@ -1,0 +1,101 @@
+"""Who may import whom, as docs/architecture.md says."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "recbole_llm"
+
+OURS = {
+    "errors": set(),
+    "files": {"errors"},
+    "atomic": {"errors"},
+    "run_dir": {"errors", "files"},
+    "log": set(),
+    "settings": {"errors"},
+    "text": {"errors", "files", "atomic", "text"},
+    "compat": {"errors"},
+    "plugin": {"compat"},
+    "config": {"errors", "settings", "plugin", "compat"},
+    "data": {"errors", "settings", "atomic", "text", "data"},
+    "model": {"errors", "settings", "data", "model"},
+    "train": {"errors", "files", "run_dir", "settings", "data", "train"},
+    "quick_start": {"errors", "files", "run_dir", "log", "config", "data", "train"},
+    "cli": {"errors", "settings", "config", "compat", "quick_start"},
+    "__init__": {"plugin"},
+}
+FORBIDDEN = {
+    "settings": {"torch", "recbole", "ray"},
+    "atomic": {"torch", "recbole", "ray", "pandas"},
+    "text": {"recbole", "ray", "pandas"},
+    "plugin": {"torch", "ray"},
+    "errors": {"torch", "recbole", "ray", "numpy"},
+}
+TORCH_ONLY = ("model/items.py", "model/evolution.py", "model/losses.py")
+
+
+def room(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path, *, top_level: bool = False) -> set[str]:
+    """Return the dotted names that a file imports, or only those outside of functions."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "recbole_llm":
+                names |= {f"recbole_llm.{alias.name}" for alias in node.names}
+    return names
+
+
+def called(file: Path) -> set[str]:
+    """Return the plain names that a file calls."""
+    calls = [n for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Call)]
+    return {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_it_may(file: Path) -> None:
+    names = imports(file)
+    ours = {name.split(".")[1] for name in names if name.startswith("recbole_llm.")}
+    assert ours <= OURS[room(file)] | {room(file)}
+    others = {name.split(".")[0] for name in names}
+    assert not others & FORBIDDEN.get(room(file), set())
+
+
+@pytest.mark.parametrize("name", TORCH_ONLY)
+def test_model_parts_know_torch_only(name: str) -> None:
+    assert {n.split(".")[0] for n in imports(PACKAGE / name)} <= {"torch", "__future__"}
+
+
+def test_language_models_are_imported_inside_functions() -> None:
+    heavy = {"sentence_transformers", "transformers", "huggingface_hub", "ray"}
+    for file in FILES:
+        assert not {n.split(".")[0] for n in imports(file, top_level=True)} & heavy, file
+
+
+def test_only_the_command_line_prints() -> None:
+    for file in FILES:
+        calls = [
+            node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
+        ]
+        prints = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+        assert not prints or file.name == "cli.py", file
+
+
+def test_nothing_evaluates_or_unpickles() -> None:
+    for file in FILES:
+        names = called(file)
+        assert not names & {"eval", "exec"}, file
+        assert "pickle" not in {n.split(".")[0] for n in imports(file)}, file

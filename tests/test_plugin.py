@@ -1,0 +1,142 @@
+"""Plain RecBole finds our models, and importing us costs nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import recbole_llm
+from recbole_llm.plugin import MODELS, load
+
+HEAVY = ("torch", "ray", "recbole", "tensorboard", "numpy", "pandas", "sentence_transformers")
+
+
+def python(code: str, *, timeout: float = 300) -> str:
+    """Run code in a fresh interpreter and return the last line it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]
+
+
+def test_importing_us_imports_nothing_heavy() -> None:
+    code = f"import recbole_llm, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_every_entry_of_the_table_is_there() -> None:
+    for name, entry in MODELS.items():
+        model = load(entry.model)
+        assert model.__name__ == name and model.__module__.startswith("recbole_llm.model.")
+        assert load(entry.dataset) and load(entry.trainer)
+        assert recbole_llm.properties_file(name).endswith(f"{name}.yaml")
+
+
+def test_no_model_of_ours_has_the_name_of_one_of_recboles() -> None:
+    from recbole_llm.config import recbole_models
+
+    assert {name.lower() for name in MODELS} & {name.lower() for name in recbole_models()} == set()
+
+
+LOOK_UP = """
+from recbole.utils import get_model, get_trainer, ModelType
+import recbole.data.dataset as datasets
+model = get_model("LLMInterestLSTM")
+trainer = get_trainer(ModelType.SEQUENTIAL, "LLMInterestLSTM")
+print(model.__name__, trainer.__name__, datasets.LLMInterestLSTMDataset.__name__,
+      get_model("SASRec").__name__, get_trainer(ModelType.SEQUENTIAL, "SASRec").__name__,
+      hasattr(datasets, "SASRecDataset"))
+"""
+FOUND = "LLMInterestLSTM InterestTrainer InterestDataset SASRec Trainer False"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import recbole_llm",
+        "import recbole.quick_start, recbole_llm",
+        "import recbole_llm, importlib; importlib.reload(recbole_llm); recbole_llm.register()",
+    ],
+    ids=["before recbole", "after recbole", "twice"],
+)
+def test_recbole_finds_our_parts_whatever_is_imported_first(first: str) -> None:
+    assert python(first + LOOK_UP) == FOUND
+
+
+def test_a_spawned_child_finds_our_models() -> None:
+    code = """
+    import pickle, subprocess, sys
+    import recbole_llm, recbole.quick_start.quick_start as quick_start
+    sent = pickle.dumps(quick_start.run_recboles)
+    child = "import pickle, sys; pickle.loads({!r}); from recbole.utils import get_model;" \\
+            "print(get_model('LLMInterestLSTM').__name__)".format(sent)
+    print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "LLMInterestLSTM" in done.stdout
+
+
+def test_recboles_children_run_recboles_own_function(monkeypatch) -> None:
+    import recbole.quick_start.quick_start as quick_start
+
+    from recbole_llm.plugin import run_recboles
+
+    calls = []
+    monkeypatch.setattr(quick_start, "run_recbole", lambda *a, **k: calls.append((a, k)))
+    assert quick_start.run_recboles is run_recboles
+    run_recboles(3, "M", "d", None, {"config_dict": {"seed": 1}, "queue": None})
+    assert calls == [
+        (("M", "d", None), {"config_dict": {"seed": 1, "local_rank": 3}, "queue": None})
+    ]
+
+
+@pytest.mark.slow
+def test_recboles_own_run_recbole_trains_our_model(tmp_path) -> None:
+    code = f"""
+    import os, sys
+    os.chdir({str(tmp_path)!r})
+    import recbole_llm
+    from recbole.quick_start import run_recbole
+    result = run_recbole(
+        model="LLMInterestLSTM", dataset="ml-100k",
+        config_file_list=[recbole_llm.properties_file("LLMInterestLSTM")],
+        config_dict={{"epochs": 2, "show_progress": False}})
+    print(result["test_result"]["recall@10"])
+    """
+    assert 0.03 < float(python(code)) < 0.5
+
+
+def test_without_recbole_the_error_says_the_command(monkeypatch) -> None:
+    from importlib import metadata
+
+    from recbole_llm import compat
+    from recbole_llm.errors import RequestError
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(compat.metadata, "version", absent)
+    with pytest.raises(RequestError, match=r"pip install --no-deps recbole==1\.2\.1"):
+        compat.require_recbole()
+
+
+def test_pandas_3_is_refused_with_the_command(monkeypatch) -> None:
+    from recbole_llm import compat
+    from recbole_llm.errors import RequestError
+
+    monkeypatch.setattr(compat.metadata, "version", lambda name: "3.1.1")
+    with pytest.raises(RequestError, match="pip install 'pandas<3'"):
+        compat.require_recbole()

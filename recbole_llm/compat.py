@@ -100,8 +100,8 @@ def adapt_model(model_class: type) -> None:
     https://github.com/RUCAIBox/RecBole/issues/2155 · until RecBole builds a coo_matrix.
     """
     torch.autograd.set_detect_anomaly(False)
-    module = sys.modules[model_class.__module__]
-    sparse = getattr(module, "sp", None)
+    module: Any = sys.modules[model_class.__module__]
+    sparse: Any = getattr(module, "sp", None)
     if hasattr(sparse, "dok_matrix") and not hasattr(sparse.dok_matrix, "_update"):
         module.sp = _with_update(sparse)
 

@@ -98,9 +98,12 @@ class LLMConfig(Config):
         """Apply our work-arounds in place of RecBole's."""
         compat.apply()
 
+    parameters: dict[str, list[str]]
+
     def _init_parameters_category(self) -> None:
         super()._init_parameters_category()  # the lists are RecBole's own: copy before they grow
-        self.parameters = {name: list(keys) for name, keys in self.parameters.items()}
+        shared: dict[str, list[str]] = self.parameters
+        self.parameters = {name: list(keys) for name, keys in shared.items()}
 
     def _build_yaml_loader(self) -> type:
         return StrictLoader
@@ -137,7 +140,7 @@ class LLMConfig(Config):
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         self.internal_config_dict["metric_decimal_place"] = 10  # RecBole: 4, before it compares
-        own = {}
+        own: dict[str, Any] = {}
         if model in MODELS:
             own |= load_yaml(Path(recbole_llm.properties_file(model)))
         if (file := dataset_config_file(dataset)) is not None:

@@ -59,23 +59,23 @@ def _answer_for(suffix: str, part: str) -> Callable[[str], Any]:
     return resolve
 
 
-def _answer_datasets(module: ModuleType) -> None:
+def _answer_datasets(module: Any) -> None:
     module.__getattr__ = _answer_for("Dataset", "dataset")
 
 
-def _answer_trainers(module: ModuleType) -> None:
+def _answer_trainers(module: Any) -> None:
     module.__getattr__ = _answer_for("Trainer", "trainer")
 
 
-def _mend_config(module: ModuleType) -> None:
+def _mend_config(module: Any) -> None:
     from recbole_llm import compat
 
     compat.require_recbole()
     module.Config.compatibility_settings = lambda self: compat.apply()
 
 
-def _mend_spawn(module: ModuleType) -> None:
-    run_recboles.__wrapped__ = module.run_recboles
+def _mend_spawn(module: Any) -> None:
+    vars(run_recboles)["__wrapped__"] = module.run_recboles
     module.run_recboles = run_recboles
 
 

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     """Whether the running interest E_u is the mean or the sum of the item vectors so far."""
     training: Literal["all_positions", "prefixes"] = "all_positions"
     """Every position of a window at once, or one case a prefix as stock RecBole."""
-    window_overlap: int = Field(default=10, ge=0)
+    window_overlap: int = Field(default=0, ge=0)
     """Items of context that a window begins with where a long history is cut."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Scores are divided by it."""

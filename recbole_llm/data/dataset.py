@@ -23,10 +23,11 @@ from recbole_llm.atomic import read_atomic, read_header
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.errors import DataError, unknown_name
 
+DatasetLike: Any = object  # what a mixin of any RecBole dataset may ask of itself
 EVENT = "_event"  # column of a case: where its target stands in the flat array of events
 
 
-class ExactOrder:
+class ExactOrder(DatasetLike):
     """Mixin for any RecBole dataset: reads files without losing rows, keeps events in exact order.
 
     With ``time_precision: exact`` events that RecBole orders by time are put in the order of their
@@ -34,6 +35,8 @@ class ExactOrder:
     and float32 preserves ``<=``, so that the order holds. ``time_precision: recbole`` leaves
     RecBole's own order untouched.
     """
+
+    inter_feat: Any
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if not Path(dataset_path).is_dir():
@@ -131,7 +134,7 @@ class ExactOrder:
         """
         parts = super().build()
         split = self.config["eval_args"]["split"] or {}
-        left_out = {"valid_only": "test", "test_only": "validation"}.get(split.get("LS"))
+        left_out = {"valid_only": "test", "test_only": "validation"}.get(str(split.get("LS")))
         for name, part in zip(("training", "validation", "test"), parts, strict=True):
             if len(part) == 0 and name != left_out:
                 raise DataError(

@@ -5,6 +5,8 @@ Letters: B batch, L history length, P positions with a target, N items, H item-v
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -28,7 +30,7 @@ class InterestModel(SequentialRecommender):
 
     input_type = InputType.POINTWISE
 
-    def __init__(self, config: object, dataset: InterestDataset) -> None:
+    def __init__(self, config: Any, dataset: InterestDataset) -> None:
         super().__init__(config, dataset)
         settings = Settings.from_config(config)
         self.label_field = config["LABEL_FIELD"]

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from recbole_llm.errors import EncoderError, NonFiniteError
 from recbole_llm.files import sha256
+from recbole_llm.hardware import cpu_has_bf16
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,6 @@ class Encoding:
     vectors: Tensor
     truncated: int
     tokens: int
-
-
-def cpu_has_bf16() -> bool:
-    """Tell whether the processor multiplies bf16 itself (AVX512-BF16 or AMX)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
 class TextEncoder:
@@ -236,7 +231,9 @@ def load_model(spec: EncoderSpec, *, device: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     place = spec.folder() or spec.name
-    transformers.utils.logging.disable_progress_bar()  # a bar for weights says nothing of use
+    failures: Any = (OSError, ValueError, *HfHubHTTPError.__bases__)  # and its HTTP library's own
+    quiet: Any = transformers.utils.logging
+    quiet.disable_progress_bar()  # a bar for weights says nothing of use
     try:
         model = SentenceTransformer(
             str(place),
@@ -244,7 +241,7 @@ def load_model(spec: EncoderSpec, *, device: str) -> Any:
             revision=spec.revision,
             trust_remote_code=spec.trust_remote_code,
         )
-    except (OSError, ValueError, *HfHubHTTPError.__bases__) as error:  # its HTTP library's errors
+    except failures as error:
         raise EncoderError(_why_not(spec, error)) from None
     if spec.pooling != "default":
         _replace_pooling(model, spec.pooling)

@@ -48,7 +48,6 @@ def whiten(vectors: Tensor, *, method: str, eps: float = 1e-5, dim: int | None =
     variance = variance.clamp(min=0)
     floor = eps * variance.mean()
     scale = torch.where(variance > floor, (variance + floor).rsqrt(), 0.0)
-    on_axes = centred @ axes * scale  # (n, D)
-    if method == "zca":
-        return (on_axes @ axes.T).float()
-    return on_axes.flip(1)[:, :dim].float()
+    on_axes: Tensor = centred @ axes * scale  # (n, D)
+    on_axes = on_axes @ axes.T if method == "zca" else on_axes.flip(1)[:, :dim]
+    return on_axes.to(torch.float32)

@@ -21,7 +21,7 @@ FORMAT = "recbole-llm checkpoint 1"
 WEIGHT, OTHER = "weight/", "other/"  # prefixes of a tensor's name
 
 
-def save_checkpoint(path: Path, model: nn.Module, *, epoch: int) -> None:
+def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
     """Write a model's weights, and what RecBole calls its other parameters, atomically.
 
     Raises:
@@ -38,7 +38,7 @@ def save_checkpoint(path: Path, model: nn.Module, *, epoch: int) -> None:
         save_file(owned, partial, metadata=about)
 
 
-def load_checkpoint(path: Path, model: nn.Module, *, device: torch.device) -> int:
+def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
     """Load weights into a model, strictly, on any device, and return the epoch they are of.
 
     Raises:

@@ -16,12 +16,15 @@ from torch import Tensor
 from recbole_llm.data.batches import WindowSampler
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.errors import NonFiniteError, RequestError
+from recbole_llm.hardware import cpu_has_bf16
 from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.settings import Settings
 from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
 
+TrainerLike: Any = object  # what a mixin of any RecBole trainer may ask of itself
 
-class SafeTrainer:
+
+class SafeTrainer(TrainerLike):
     """Mixin for any RecBole trainer: safe checkpoints in the run's own directory, and guards.
 
     Attributes:
@@ -131,6 +134,11 @@ class WindowLoader(WindowSampler):
 
 class InterestTrainer(SafeTrainer, Trainer):
     """Trains our models: on windows (``training: all_positions``) or on RecBole's prefixes."""
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        if config["enable_amp"] is None:
+            self.enable_amp = self.device.type == "cpu" and cpu_has_bf16()
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         optimizer = super()._build_optimizer(**kwargs)

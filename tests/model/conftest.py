@@ -55,10 +55,9 @@ class World:
     model: Any
 
     def fit(self) -> Any:
-        """Train, leave the weights of the best epoch in the model, and return the trainer."""
+        """Train to the end, with no validation to stop at, and return the trainer."""
         trainer = InterestTrainer(self.config, self.model)
-        trainer.fit(self.train, self.valid, verbose=False)
-        trainer.evaluate(self.test)
+        trainer.fit(self.train, None, saved=False, verbose=False)
         return trainer
 
 
@@ -66,7 +65,7 @@ class World:
 def ring(write_dataset, monkeypatch: pytest.MonkeyPatch):
     """Return a function that builds the ring world for a model."""
 
-    def build(name: str, *, shuffled: bool = False, **settings: Any) -> World:
+    def build(name: str, *, shuffled: int | None = None, **settings: Any) -> World:
         folder = write_dataset(ring_events(), {f"i{k}": f"item {k}" for k in range(12)})
 
         def on_the_circle(self: InterestDataset) -> ItemVectors | None:
@@ -74,8 +73,10 @@ def ring(write_dataset, monkeypatch: pytest.MonkeyPatch):
                 return None
             angles = [angle(int(token[1:])) for token in self.field2id_token["item_id"][1:]]
             table = torch.tensor([[math.cos(a), math.sin(a)] for a in angles])
-            if shuffled:
-                order = torch.randperm(len(table), generator=torch.Generator().manual_seed(3))
+            if shuffled is not None:
+                order = torch.randperm(
+                    len(table), generator=torch.Generator().manual_seed(shuffled)
+                )
                 table = table[order]
             table = torch.cat([torch.zeros(1, 2), table])
             return ItemVectors(table, None, "ring", 0.0, True, 0)
@@ -83,9 +84,10 @@ def ring(write_dataset, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(InterestDataset, "item_vectors", on_the_circle)
         defaults = {
             "data_path": str(folder), "item_features": "text", "embedding_size": 16,
-            "hidden_size": 32, "dropout_prob": 0.0, "learning_rate": 0.01, "epochs": 40,
-            "train_batch_size": 16, "stopping_step": 40, "metrics": ["Hit"], "topk": [1, 2],
-            "valid_metric": "Hit@1", "show_progress": False, "MAX_ITEM_LIST_LENGTH": 8,
+            "hidden_size": 32, "dropout_prob": 0.0, "learning_rate": 0.02, "epochs": 100,
+            "train_batch_size": 16, "stopping_step": 100, "metrics": ["Hit"], "topk": [1, 2],
+            "valid_metric": "Hit@1", "show_progress": False, "enable_amp": False,
+            "MAX_ITEM_LIST_LENGTH": 4,
         }  # fmt: skip
         config = LLMConfig(name, "toy", None, defaults | settings)
         init_seed(config["seed"], True)

@@ -23,8 +23,9 @@ from torch.nn.functional import cosine_similarity
 
 from recbole_llm.atomic import read_atomic
 from recbole_llm.files import write_json
-from recbole_llm.text.encoders import EncoderSpec, TextEncoder, load_model
+from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.items import read_item_texts
+from recbole_llm.text.models import EncoderSpec, load_model
 
 RESULT = Path(__file__).parents[1] / "results" / "encoding.json"
 ITEMS = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.item"

@@ -61,7 +61,7 @@ def epoch_seconds(name: str) -> float:
         "state": "ERROR",
     }
     run = recbole_llm.run_recbole if runner == "ours" else run_stock
-    run(model=model, dataset="ml-100k", config_dict=settings)
+    run(model=model, dataset="ml-100k", config_dict=settings, saved=False)
     return statistics.mean(seconds)
 
 

@@ -49,13 +49,29 @@ class AtomicTable:
         try:
             return np.array(cells, dtype=np.float64)
         except ValueError:
-            for cell, line in zip(cells, self.lines, strict=True):
-                if not _is_number(cell):
+            self._refuse_words(column, [[cell] for cell in cells])
+            raise
+
+    def float_rows(self, column: str, rows: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Return the split cells of a column as float64, one array a row.
+
+        Raises:
+            DataError: If a part is not a number; the message names its line.
+        """
+        try:
+            return [np.array(row, dtype=np.float64) for row in rows]
+        except ValueError:
+            self._refuse_words(column, rows)
+            raise
+
+    def _refuse_words(self, column: str, rows: Sequence[Sequence[str]]) -> None:
+        for row, line in zip(rows, self.lines, strict=True):
+            for part in row:
+                if not _is_number(part):
                     raise DataError(
                         f"{self.path}:{line}: column {column!r} must hold numbers, received "
-                        f"{cell!r}. Mend the cell, or type the column token in the header."
+                        f"{part!r}. Mend the cell, or give the column another type."
                     ) from None
-            raise
 
 
 def _is_number(cell: str) -> bool:

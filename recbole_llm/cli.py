@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from recbole_llm.errors import RecBoleLLMError, RequestError, unknown_name
 
+TRACEBACK = "RECBOLE_LLM_TRACEBACK"
 USAGE_RUN = """\
 usage: run_recbole --model=M --dataset=D [--config_files "a.yaml b.yaml"] [--key=value ...]
 
@@ -48,11 +50,17 @@ def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> i
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if TRACEBACK in os.environ:
+            raise
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"Not foreseen. Set {TRACEBACK}=1 to see where it happened.", file=sys.stderr)
+        return 1
     return 0
 
 
 def _dispatch(argv: Sequence[str]) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or {"-h", "--help"} & set(argv):
         print(USAGE)
         return
     commands = {"check": _check, "encode": _encode}
@@ -65,7 +73,7 @@ def _dispatch(argv: Sequence[str]) -> None:
 def _request(argv: Sequence[str]) -> tuple[dict[str, str], list[str] | None]:
     """Split a command line into raw settings and configuration files."""
     from recbole_llm.compat import require_recbole
-    from recbole_llm.settings import split_arguments
+    from recbole_llm.parsing import split_arguments
 
     require_recbole()
     arguments = split_arguments(argv)
@@ -74,17 +82,20 @@ def _request(argv: Sequence[str]) -> tuple[dict[str, str], list[str] | None]:
 
 
 def _run_recbole(argv: Sequence[str]) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or {"-h", "--help"} & set(argv):
         print(USAGE_RUN)
         return
     arguments, files = _request(argv)
     from recbole_llm.quick_start import run_recbole
 
-    print(json.dumps(run_recbole(config_file_list=files, arguments=arguments), ensure_ascii=False))
+    _print_json(run_recbole(config_file_list=files, arguments=arguments))
 
 
 def _check(argv: Sequence[str]) -> None:
-    from recbole_llm.config import check_file
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.checks import check_file
     from recbole_llm.errors import all_problems
 
     if not argv:
@@ -105,5 +116,8 @@ def _encode(argv: Sequence[str]) -> None:
     arguments.setdefault("model", "LLMInterestLinear")
     from recbole_llm.quick_start import encode
 
-    result: dict[str, Any] = encode(config_file_list=files, arguments=arguments)
-    print(json.dumps(result, ensure_ascii=False))
+    _print_json(encode(config_file_list=files, arguments=arguments))
+
+
+def _print_json(result: dict[str, Any]) -> None:
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False))

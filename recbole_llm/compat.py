@@ -36,7 +36,7 @@ def require_recbole() -> None:
     pandas = metadata.version("pandas")
     if int(pandas.split(".")[0]) >= 3:
         # Copy-on-write makes RecBole's df[c].fillna(inplace=True) do nothing (dataset.py:501, 648).
-        # https://github.com/RUCAIBox/RecBole/issues/2212 · until RecBole supports pandas 3
+        # https://github.com/pandas-dev/pandas/pull/53779 · until RecBole supports pandas 3
         raise RequestError(
             f"pandas {pandas} changes what RecBole {RECBOLE} reads. Run: pip install 'pandas<3'"
         )
@@ -47,7 +47,8 @@ def apply() -> None:
     add_numpy_names()
     # RecBole fills columns in place (dataset.py:501, 648, 650) and names torch.cuda.amp.GradScaler
     # (trainer.py:235), which works in the versions we allow and fills a screen with FutureWarnings.
-    # Only what its own modules cause is hidden.
+    # Only what its own modules cause is hidden. https://github.com/pandas-dev/pandas/pull/53779
+    # https://github.com/pytorch/pytorch/pull/126527 · until RecBole does neither
     for module in (r"recbole\.data\.dataset\.", r"recbole\.trainer\."):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
     import recbole.trainer.trainer as trainer
@@ -74,8 +75,9 @@ def strict_early_stopping(
 ) -> tuple[float, int, bool, bool]:
     """Keep the first of equally good epochs, and count an equal one as no progress.
 
-    RecBole's compares with ``>=``, so that a constant metric never stops a run (utils.py:137).
-    Until RecBole compares strictly.
+    RecBole's compares with ``>=``, so that a constant metric never stops a run.
+    https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/utils/utils.py#L137 · until it
+    compares strictly.
     """
     is_better = value > best if bigger else value < best
     if is_better:
@@ -84,7 +86,11 @@ def strict_early_stopping(
 
 
 def short_metrics(result: dict[str, Any]) -> str:
-    """Show metrics with four decimals; RecBole rounds the values themselves (base_metric.py:81)."""
+    """Show metrics with four decimals, as RecBole does, which rounds the values themselves for it.
+
+    https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/evaluator/base_metric.py · until
+    it compares what it has not rounded.
+    """
     return "    ".join(f"{metric} : {float(value):.4f}" for metric, value in result.items())
 
 
@@ -93,11 +99,12 @@ def adapt_model(model_class: type) -> None:
 
     Importing any sequential model imports SINE, whose module turns PyTorch's anomaly detection on
     for the whole process (sine.py:25): each gradient of each model is searched for NaN, which costs
-    a fifth of the training time. It is turned off again. Until SINE's module does not.
+    a fifth of the training time. It is turned off again. Until SINE's module does not turn it on.
+    https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/model/sequential_recommender/sine.py
 
     LightGCN, NGCF, GCMC, SpectralCF, NCL, KGIN and MCCLK call ``dok_matrix._update``, which SciPy
     1.13 removed. Their modules see a dok_matrix that has it; SciPy's own stays as it is.
-    https://github.com/RUCAIBox/RecBole/issues/2155 · until RecBole builds a coo_matrix.
+    https://github.com/RUCAIBox/RecBole/issues/2034 · until RecBole builds a coo_matrix.
     """
     torch.autograd.set_detect_anomaly(False)
     module: Any = sys.modules[model_class.__module__]

@@ -8,51 +8,21 @@ defaults, the model's YAML, the dataset's YAML, configuration files, dictionary,
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import recbole
 import torch
-import yaml
 from recbole.config import Config
-from recbole.evaluator.register import metric_types
 from recbole.utils import ModelType, get_model
-from recbole.utils import argument_list as recbole_arguments
 
 import recbole_llm
 from recbole_llm import compat
+from recbole_llm.checks import known_keys, problems_among, problems_of, recbole_models
 from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
 from recbole_llm.plugin import MODELS
-from recbole_llm.settings import (
-    RecBoleBounds,
-    Settings,
-    StrictLoader,
-    find_problems,
-    load_yaml,
-    parse_value,
-)
-
-logger = logging.getLogger()  # RecBole's log is the root logger's
-
-RECBOLE_FOLDER = Path(recbole.__file__).parent
-PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
-NESTED = {
-    "eval_args": {"split", "order", "group_by", "mode"},
-    "train_neg_sample_args": {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"},
-}
-# Keys that RecBole's code reads and none of its YAML files names.
-READ_BY_RECBOLE = frozenset(
-    {"L1_flag", "benchmark_filename", "cin", "contrast", "convert_token_to_onehot", "dataset",
-     "device", "encoding", "eta", "eval_type", "feature_num", "fields", "ft_ratio", "has_residual",
-     "hide_item", "ip", "k", "local_rank", "mask_ratio", "model", "neg_sampling", "norm", "nproc",
-     "offset", "order_len", "port", "save_step", "selected_features", "sim", "step", "tail_ratio",
-     "token_num_threshold", "training_neg_sample_num", "type", "use_filter", "world_size",
-     "xgb_early_stopping_rounds"}
-)  # fmt: skip
 
 
 class LLMConfig(Config):
@@ -69,6 +39,7 @@ class LLMConfig(Config):
     Attributes:
         resolved: All settings before RecBole derives anything from them, fit for JSON:
             ``LLMConfig(model, dataset, config_dict=resolved)`` is this configuration again.
+        notices: What was changed in the settings, in words for the log.
 
     Raises:
         RequestError: If anything about the request is wrong; all that is wrong at once.
@@ -88,11 +59,11 @@ class LLMConfig(Config):
             key: parse_value(key, text) for key, text in dict(arguments or {}).items()
         }
         self.resolved: dict[str, Any] = {}
+        self.notices: list[str] = []
         try:
             super().__init__(model, dataset, config_file_list, dict(config_dict or {}))
-        except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
-            reason = error.args[0] if error.args else error
-            raise RequestError(f"settings: {reason}") from None
+        except (ValueError, NotImplementedError) as error:  # what RecBole finds wrong itself
+            raise RequestError(f"settings: {error}") from None
 
     def compatibility_settings(self) -> None:
         """Apply our work-arounds in place of RecBole's."""
@@ -112,6 +83,7 @@ class LLMConfig(Config):
         merged: dict[str, Any] = {}
         for name in file_list or ():
             merged |= load_yaml(Path(name))
+        merged.pop("about", None)
         return merged
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
@@ -126,44 +98,43 @@ class LLMConfig(Config):
         name = model or given.get("model")
         if name is None:
             problems.append("model: not given. Write --model=LLMInterestLSTM.")
-        elif isinstance(name, str) and name not in MODELS and name not in recbole_models():
-            known = [*MODELS, *recbole_models()]
-            problems.append(unknown_name("model", name, known, list_known=False))
+        elif not isinstance(name, type) and name not in (known := [*MODELS, *recbole_models()]):
+            problems.append(unknown_name("model", str(name), known, list_known=False))
         if not (dataset or given.get("dataset")):
             problems.append("dataset: not given. Write --dataset=ml-100k.")
         if problems:
             raise RequestError(all_problems("settings", problems))
-        model_class = get_model(name) if isinstance(name, str) else name
+        try:
+            model_class = get_model(name) if isinstance(name, str) else name
+        except ImportError as error:
+            raise RequestError(f"model: {name} needs a package: {error}. Install it.") from None
         compat.adapt_model(model_class)
         return model_class.__name__, model_class, str(dataset or given["dataset"])
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         self.internal_config_dict["metric_decimal_place"] = 10  # RecBole: 4, before it compares
-        own: dict[str, Any] = {}
-        if model in MODELS:
-            own |= load_yaml(Path(recbole_llm.properties_file(model)))
         if (file := dataset_config_file(dataset)) is not None:
-            own |= load_yaml(file)
-        own.pop("about", None)
-        self.internal_config_dict |= own
+            own = load_yaml(file)
+            own.pop("about")
+            self.internal_config_dict |= own
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         given = self.external_config_dict
         final = copy.deepcopy({**self.internal_config_dict, **given})
-        problems = find_problems(given, known_keys=known_keys())
+        problems = problems_of(given)
+        if isinstance(given.get("eval_args"), Mapping):  # keys left out keep their defaults
+            final["eval_args"] = {**self.internal_config_dict["eval_args"], **given["eval_args"]}
         problems += self._set_nested(final)
-        problems += [
-            f"{key}: RecBole would write or read a pickle, which can run code. Leave it out."
-            for key in PICKLES
-            if given.get(key)
-        ]
-        problems += metric_problems(final)
-        if needs_no_negatives(final) and given.get("train_neg_sample_args") is not None:
+        asks_for_negatives = given.get("train_neg_sample_args") is not None or any(
+            key.startswith("train_neg_sample_args.") for key in self._arguments
+        )
+        if needs_no_negatives(final) and asks_for_negatives:
             problems.append(
                 "train_neg_sample_args: must be None where loss_type is CE, which scores all items;"
-                f" received {given['train_neg_sample_args']!r}."
+                f" received {final['train_neg_sample_args']!r}."
             )
+        problems = problems or problems_among(final, model=self.model)
         if problems:
             raise RequestError(all_problems("settings", problems))
         self._drop_default_negatives(final)
@@ -184,8 +155,6 @@ class LLMConfig(Config):
                 continue
             if parent not in known_keys():
                 problems.append(unknown_name("setting", parent, known_keys(), list_known=False))
-            elif parent in NESTED and child.split(".")[0] not in NESTED[parent]:
-                problems.append(unknown_name(f"key of {parent}", child, NESTED[parent]))
             else:
                 *between, last = child.split(".")
                 place = final[parent] = dict(final.get(parent) or {})
@@ -198,7 +167,7 @@ class LLMConfig(Config):
     def _drop_default_negatives(self, final: dict[str, Any]) -> None:
         """Take RecBole's default negatives away where the loss has all items."""
         if needs_no_negatives(final) and final.get("train_neg_sample_args") is not None:
-            logger.info("loss_type CE scores all items: train_neg_sample_args is set to None.")
+            self.notices.append("loss_type CE scores all items: train_neg_sample_args is None.")
             final["train_neg_sample_args"] = None
 
     def _load_times(self, final: dict[str, Any]) -> None:
@@ -213,16 +182,16 @@ class LLMConfig(Config):
         super()._set_default_parameters()
         if "data_path" in self.resolved:
             folder = Path(self.resolved["data_path"])
-            is_here = (folder / f"{self.dataset}.inter").is_file()
-            self.final_config_dict["data_path"] = str(folder if is_here else folder / self.dataset)
+            below = folder / self.dataset
+            is_here = (folder / f"{self.dataset}.inter").is_file() or not below.is_dir()
+            self.final_config_dict["data_path"] = str(folder if is_here else below)
 
     def _init_device(self) -> None:
         """Choose among the visible GPUs; ``CUDA_VISIBLE_DEVICES`` is the user's and stays."""
         final = self.final_config_dict
-        final["gpu_id"] = ",".join(map(str, _as_list(final["gpu_id"])))
-        if "local_rank" in final:
-            super()._init_device()
-            return
+        given = final["gpu_id"]
+        visible = given if isinstance(given, list | tuple) else [given]
+        final["gpu_id"] = ",".join(map(str, visible))
         final["single_spec"], final["local_rank"] = True, 0
         chosen = final["gpu_id"].split(",")[0].strip()
         if not (final["use_gpu"] and chosen and torch.cuda.is_available()):
@@ -243,10 +212,6 @@ def needs_no_negatives(settings: Mapping[str, Any]) -> bool:
     return settings["MODEL_TYPE"] == ModelType.SEQUENTIAL and settings.get("loss_type") == "CE"
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
 def dataset_config_file(dataset: str) -> Path | None:
     """Return our YAML of a dataset, in a checkout or in an installed wheel, or None."""
     package = Path(recbole_llm.__file__).parent
@@ -255,58 +220,3 @@ def dataset_config_file(dataset: str) -> Path | None:
         if file.is_file():
             return file
     return None
-
-
-@lru_cache(maxsize=1)
-def recbole_models() -> tuple[str, ...]:
-    """Return the names of RecBole's own models."""
-    return tuple(sorted(file.stem for file in (RECBOLE_FOLDER / "properties/model").glob("*.yaml")))
-
-
-@lru_cache(maxsize=1)
-def known_keys() -> frozenset[str]:
-    """Return every setting that RecBole or we read."""
-    keys = set(READ_BY_RECBOLE) | set(Settings.model_fields) | set(RecBoleBounds.model_fields)
-    for file in (RECBOLE_FOLDER / "properties").glob("**/*.yaml"):
-        if file.stem not in ("url", "kg_url"):
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            keys |= set(content or {})
-    for name in ("general", "training", "evaluation", "dataset"):
-        keys |= set(getattr(recbole_arguments, f"{name}_arguments"))
-    return frozenset(keys)
-
-
-def metric_problems(settings: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with metrics, topk and valid_metric taken together."""
-    metrics, topk = _as_list(settings["metrics"]), _as_list(settings["topk"])
-    problems = [
-        unknown_name("metric", str(name), metric_types, list_known=True)
-        for name in metrics
-        if str(name).lower() not in metric_types
-    ]
-    chosen = str(settings["valid_metric"]).lower()
-    name, _, cutoff = chosen.partition("@")
-    measured = {str(metric).lower() for metric in metrics}
-    has_cutoff = cutoff in {str(k) for k in topk} if cutoff else True
-    if not problems and (name not in measured or not has_cutoff):
-        possible = [f"{metric}@{k}" for metric in metrics for k in topk] if cutoff else metrics
-        known = unknown_name("metric", chosen, possible)
-        problems.append(f"valid_metric: must be among metrics × topk; {known}")
-    return problems
-
-
-def check_file(path: Path) -> None:
-    """Check a YAML file of settings.
-
-    Raises:
-        RequestError: If it cannot be read or a setting is wrong; all problems at once.
-    """
-    settings = load_yaml(path)
-    settings.pop("about", None)
-    problems = find_problems(settings, known_keys=known_keys())
-    model = settings.get("model")
-    if model is not None and model not in MODELS and model not in recbole_models():
-        known = [*MODELS, *recbole_models()]
-        problems.append(unknown_name("model", str(model), known, list_known=False))
-    if problems:
-        raise RequestError(all_problems(str(path), problems))

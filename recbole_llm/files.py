@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 
+def sync(path: Path) -> None:
+    """Return when a file's content is on the disk."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it, synced, if the block succeeds."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}")
     try:
         yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        sync(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -29,7 +34,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(
-            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
         )
 
 

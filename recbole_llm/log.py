@@ -33,6 +33,8 @@ def _is_ours(record: logging.LogRecord) -> bool:
 def run_log(file: Path, *, level: str) -> Iterator[None]:
     """Log to stderr and to ``file`` while the block runs, and leave the root logger as it was.
 
+    The traceback of a failure goes to the file only.
+
     Args:
         file: The run's log file, UTF-8.
         level: RecBole's ``state``: a level name such as ``INFO``.
@@ -56,6 +58,12 @@ def run_log(file: Path, *, level: str) -> Iterator[None]:
         handler.addFilter(_is_ours)
     try:
         yield
+    except Exception as error:
+        failed = "The run failed: %s"
+        to_file.handle(
+            root.makeRecord("root", logging.ERROR, __file__, 0, failed, (error,), sys.exc_info())
+        )
+        raise
     finally:
         root.handlers[:] = before
         root.setLevel(before_level)

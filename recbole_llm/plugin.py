@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -40,11 +41,16 @@ def load(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def properties_file(model: str) -> Path:
+    """Return the file of a model's default settings."""
+    return Path(__file__).parent / "properties" / "model" / f"{model}.yaml"
+
+
 def run_recboles(rank: int, *args: Any) -> None:
     """Run RecBole in a spawned child; unpickling this function imports the plugin there."""
-    from recbole.quick_start.quick_start import run_recboles as original
+    import recbole.quick_start.quick_start
 
-    getattr(original, "__wrapped__", original)(rank, *args)
+    recbole.quick_start.quick_start.recboles_own(rank, *args)
 
 
 def _answer_for(suffix: str, part: str) -> Callable[[str], Any]:
@@ -72,10 +78,20 @@ def _mend_config(module: Any) -> None:
 
     compat.require_recbole()
     module.Config.compatibility_settings = lambda self: compat.apply()
+    load_recboles = module.Config._load_internal_config_dict
+
+    def load_defaults(self: Any, model: str, *args: Any) -> None:
+        load_recboles(self, model, *args)
+        if model in MODELS:
+            from recbole_llm.parsing import load_yaml
+
+            self.internal_config_dict |= load_yaml(properties_file(model))
+
+    module.Config._load_internal_config_dict = load_defaults
 
 
 def _mend_spawn(module: Any) -> None:
-    vars(run_recboles)["__wrapped__"] = module.run_recboles
+    module.recboles_own = module.run_recboles
     module.run_recboles = run_recboles
 
 
@@ -95,7 +111,11 @@ class _ModelLoader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the model where RecBole looks for it; the class keeps its own module."""
-        setattr(module, self.name, load(self.entry.model))
+        from recbole_llm import compat
+
+        model_class = load(self.entry.model)
+        compat.adapt_model(model_class)
+        setattr(module, self.name, model_class)
 
 
 class _ThenLoader(importlib.abc.Loader):

@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import subprocess
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -22,17 +19,16 @@ from recbole.data import data_preparation
 from recbole.data import dataset as dataset_module
 from recbole.utils import ModelType, get_environment, get_trainer, init_seed, set_color
 
-import recbole_llm
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import with_exact_order
 from recbole_llm.errors import RequestError, RunDirError
-from recbole_llm.files import sha256, write_json
+from recbole_llm.files import write_json
 from recbole_llm.log import run_log
+from recbole_llm.plugin import MODELS
+from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.trainer import safe_trainer
-
-PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-transformers", "ray")
 
 
 def run_recbole(
@@ -59,7 +55,7 @@ def run_recbole(
     Returns:
         RecBole's keys (``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``,
         ``test_result``) and ``model``, ``dataset``, ``seed``, ``epochs``, ``best_epoch``,
-        ``seconds``, ``run_dir``.
+        ``seconds``, ``run_dir``. ``best_valid_score`` is None where nothing was validated.
 
     Raises:
         RequestError: If the request is wrong: a key, a value, a file.
@@ -68,13 +64,10 @@ def run_recbole(
     config = LLMConfig(
         model, dataset, config_file_list, dict(config_dict or {}), arguments=arguments
     )
-    run_dir = _run_dir(config)
-    config["run_dir"] = str(run_dir)
-    write_json(
-        run_dir / CONFIG,
-        {"model": config["model"], "dataset": config["dataset"], "settings": config.resolved},
-    )
-    with run_log(run_dir / f"{run_dir.name}.log", level=config["state"] or "INFO"):
+    run_dir = _open_run_dir(config)
+    with run_log(run_dir / f"{run_dir.name}.log", level=config["state"]):
+        for notice in config.notices:
+            getLogger().info(notice)
         try:
             result = _run(config, run_dir=run_dir, saved=saved)
         except KeyboardInterrupt:
@@ -85,14 +78,23 @@ def run_recbole(
     return result
 
 
-def _run_dir(config: LLMConfig) -> Path:
+def _open_run_dir(config: LLMConfig) -> Path:
+    """Make the run's directory and write its configuration."""
     if config["run_dir"] is None:
         root = Path(config["checkpoint_dir"])
-        return create_run_dir(root, model=config["model"], dataset=config["dataset"])
-    run_dir = Path(config["run_dir"]).resolve()
-    if (run_dir / CONFIG).exists():
-        raise RequestError(f"run_dir: {run_dir} holds a run already. Name a new directory.")
-    run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir = create_run_dir(root, model=config["model"], dataset=config["dataset"])
+    else:
+        run_dir = Path(config["run_dir"]).resolve()
+        if (run_dir / RESULT).exists() or (run_dir / WEIGHTS).exists():
+            raise RequestError(f"run_dir: {run_dir} holds a run already. Name a new directory.")
+    config["run_dir"] = str(run_dir)
+    facts = {"model": config["model"], "dataset": config["dataset"]}
+    facts |= {"settings": config.resolved, "data_sha256": data_sha256(config)}
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(run_dir / CONFIG, facts)
+    except OSError as error:
+        raise RequestError(f"run_dir: {run_dir} cannot be written ({error.strerror}).") from None
     return run_dir
 
 
@@ -151,33 +153,39 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     )
     trainer.tensorboard.close()
 
-    logger.info(
-        "The running environment of this training is as follows:\n" + get_environment(config).draw()
-    )
-    logger.info(set_color("best valid ", "yellow") + f": {_rounded(best_valid_result)}")
-    logger.info(set_color("test result", "yellow") + f": {_rounded(test_result)}")
+    _log_results(config, best_valid_result, test_result)
     epochs = trainer.epoch_seconds
+    seconds = {
+        "prepare": prepared - begin,
+        "encode": encoded - prepared,
+        "train": sum(epochs),
+        "evaluate": trainer.evaluate_seconds,
+        "per_epoch": sum(epochs) / max(len(epochs), 1),
+    }
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
         "seed": config["seed"],
-        "best_valid_score": float(best_valid_score),
+        "best_valid_score": float(best_valid_score) if math.isfinite(best_valid_score) else None,
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": _floats(best_valid_result),
         "test_result": _floats(test_result),
-        "seconds": {
-            "prepare": prepared - begin,
-            "encode": encoded - prepared,
-            "train": sum(epochs),
-            "evaluate": trainer.evaluate_seconds,
-            "per_epoch": sum(epochs) / max(len(epochs), 1),
-        },
+        "seconds": seconds,
         "epochs": len(epochs),
         "best_epoch": trainer.best_epoch,
         "run_dir": str(run_dir),
     }
-    write_json(run_dir / RESULT, {"schema": 1, **result, **_provenance(config, model)})
+    write_json(run_dir / RESULT, {"schema": 1, **result, **provenance(config, model)})
     return result
+
+
+def _log_results(config: LLMConfig, valid: Mapping[str, Any], test: Mapping[str, Any]) -> None:
+    """Log what RecBole logs at the end of a run."""
+    logger = getLogger()
+    about = "The running environment of this training is as follows:\n"
+    logger.info(about + get_environment(config).draw())
+    logger.info(set_color("best valid ", "yellow") + f": {_rounded(valid)}")
+    logger.info(set_color("test result", "yellow") + f": {_rounded(test)}")
 
 
 def _floats(metrics: Mapping[str, Any] | None) -> dict[str, float]:
@@ -189,66 +197,17 @@ def _rounded(metrics: Mapping[str, Any] | None) -> OrderedDict[str, float]:
     return OrderedDict((name, round(value, 4)) for name, value in _floats(metrics).items())
 
 
-def _provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
-    """Return all that a reader needs to trust a result, or to get it again."""
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    vectors = getattr(model, "item_vectors", None)
-    return {
-        "protocol": _protocol(config),
-        "parameters": {"trainable": trainable},
-        "text": None
-        if vectors is None
-        else {"key": vectors.key, "from_cache": vectors.from_cache, **vars(vectors.report)},
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "device": str(config["device"]),
-        "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
-        | {name: metadata.version(name) for name in PACKAGES},
-        "commit": _commit(),
-        "settings": config.resolved,
-    }
-
-
-def _protocol(config: LLMConfig) -> dict[str, Any]:
-    """Return the fingerprint under which results may be compared."""
-    folder, name = Path(config["data_path"]), config["dataset"]
-    is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    return {
-        "eval_args": config["eval_args"],
-        "time_precision": config["time_precision"] or "exact",
-        "max_length": config["MAX_ITEM_LIST_LENGTH"] if is_sequential else None,
-        "seen_items_filtered": not is_sequential,
-        "ties": "as torch.topk leaves them",
-        "candidates": "all items",
-        "data_sha256": {
-            path.name: sha256(path)
-            for path in (folder / f"{name}.inter", folder / f"{name}.item")
-            if path.is_file()
-        },
-    }
-
-
-def _commit() -> str | None:
-    """Return the commit of a source checkout, ``+`` behind it where files differ, else None."""
-    root = Path(recbole_llm.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or None
-
-
-def load_run(run_dir: str | Path) -> tuple[Any, Any, Any, Any, Any, Any]:
+def load_run(
+    run_dir: str | Path, *, trust_remote_code: bool = False
+) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Load a run as RecBole's ``load_data_and_model`` loads a checkpoint, but execute nothing.
 
     A run made on a GPU loads on a CPU, from any working directory.
 
     Args:
         run_dir: Directory of a run, as in a result's ``run_dir``.
+        trust_remote_code: Whether a text encoder that runs code of its own may do so again; what
+            the run's files say does not count.
 
     Returns:
         ``(config, model, dataset, train_data, valid_data, test_data)``.
@@ -262,16 +221,40 @@ def load_run(run_dir: str | Path) -> tuple[Any, Any, Any, Any, Any, Any]:
             f"{run_dir}: not a run directory. RecBole's .pth files are pickles, which can run code,"
             " and are never opened; train the model again."
         )
-    stored = read_json(run_dir / CONFIG)
-    if not {"model", "dataset", "settings"} <= stored.keys():
-        raise RunDirError(f"{run_dir / CONFIG}: must have model, dataset and settings.")
-    config = LLMConfig(stored["model"], stored["dataset"], None, stored["settings"])
+    config = _stored_config(run_dir / CONFIG, trust_remote_code=trust_remote_code)
     config["run_dir"] = str(run_dir.resolve())
     dataset, *loaders = _prepare(config)
     model = _build_model(config, loaders[0])
     load_checkpoint(run_dir / WEIGHTS, model, device=config["device"])
     model.eval()
     return (config, model, dataset, *loaders)
+
+
+def _stored_config(path: Path, *, trust_remote_code: bool) -> LLMConfig:
+    """Return a run's configuration for this machine, if its data is what it was."""
+    stored = read_json(path)
+    kinds = {"model": str, "dataset": str, "settings": dict, "data_sha256": dict}
+    for key, kind in kinds.items():
+        if not isinstance(stored.get(key), kind):
+            raise RunDirError(
+                f"{path}: {key} must be a {kind.__name__}, received {stored.get(key)!r}."
+            )
+    settings = stored["settings"]
+    if settings.get("trust_remote_code") and not trust_remote_code:
+        raise RunDirError(
+            f"{path}: the text encoder {settings.get('text_encoder')!r} runs code of its own. Read "
+            "it, then call load_run(run_dir, trust_remote_code=True)."
+        )
+    if torch.cuda.device_count() <= 1:
+        settings = settings | {"gpu_id": "0"}  # whichever of its GPUs that machine used
+    config = LLMConfig(stored["model"], stored["dataset"], None, settings)
+    for name, digest in data_sha256(config).items():
+        if stored["data_sha256"].get(name) != digest:
+            raise RunDirError(
+                f"{Path(config['data_path']) / name}: is not the file that the run read (its "
+                "sha256 differs), so that ids and texts may differ. Restore it, or train again."
+            )
+    return config
 
 
 def encode(
@@ -290,15 +273,16 @@ def encode(
         RequestError: If the request is wrong.
     """
     config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
+    if config["model"] not in MODELS:
+        raise RequestError(
+            f"model: {config['model']} reads no text. Use one of {', '.join(MODELS)}."
+        )
     vectors = create_dataset(config).item_vectors()
     if vectors is None:
         raise RequestError(f"item_features: must name text, received {config['item_features']!r}.")
     return {
         "dataset": config["dataset"],
-        "key": vectors.key,
         "shape": list(vectors.table.shape),
-        "from_cache": vectors.from_cache,
         "seconds": vectors.seconds,
-        "truncated": vectors.truncated,
-        "report": vars(vectors.report),
+        **vectors.facts(),
     }

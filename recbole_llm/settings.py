@@ -1,34 +1,33 @@
-"""Settings: where strings become values, and where wrong keys and values are found.
-
-Nothing here evaluates a string. :func:`parse_value` is the one place that turns a word of a command
-line into a value; :class:`Settings` is the one list of what we add to RecBole's settings.
-"""
+"""The schemas of settings: :class:`Settings` is the one list of what we add to RecBole's."""
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
-from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.errors import unknown_name
 
 Name = str | None
+Feature = Literal["text", "id"]
+AnyCase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
 class Settings(BaseModel):
-    """Our settings, and bounds for those of RecBole's that we read.
-
-    Every attribute's comment is its documentation; ``docs/settings.md`` is made from it.
-    """
+    """Our settings; every attribute's comment is its documentation (``docs/settings.md``)."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    item_features: Literal["text", "id"] | list[Literal["text", "id"]] = "text"
+    item_features: Feature | Annotated[list[Feature], Field(min_length=1)] = "text"
     """What an item is to the model: its text, a learned id vector, or the sum of both."""
     text_fields: list[str] | None = None
     """Columns of the .item file, in order; all its token_seq columns by default."""
@@ -40,8 +39,8 @@ class Settings(BaseModel):
     """Revision of a Hugging Face id."""
     text_pooling: Literal["default", "mean", "cls", "max", "last"] = "default"
     """How token vectors become one; the model's own way by default."""
-    text_max_length: int | None = Field(default=None, ge=1)
-    """Tokens read of a text; the model's own limit by default."""
+    text_max_length: int | None = Field(default=None, ge=3)
+    """Tokens read of a text, two of which most models spend on marks; its own limit by default."""
     text_prompt: str = ""
     """Words put before each text."""
     text_dtype: Literal["auto", "float32", "bf16"] = "auto"
@@ -111,21 +110,40 @@ class RecBoleBounds(BaseModel):
     eval_step: int = Field(default=1, ge=0)
     stopping_step: int = Field(default=1, ge=0)
     MAX_ITEM_LIST_LENGTH: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     hidden_dropout_prob: float = Field(default=0.0, ge=0, lt=1)
     attn_dropout_prob: float = Field(default=0.0, ge=0, lt=1)
     n_layers: int = Field(default=1, ge=1)
     n_heads: int = Field(default=1, ge=1)
     inner_size: int = Field(default=1, ge=1)
     topk: int | list[int] = 10
-    metrics: str | list[str] = "NDCG"
+    metrics: str | Annotated[list[str], Field(min_length=1)] = "NDCG"
     valid_metric: str = "NDCG@10"
     eval_args: dict[str, Any] = {}
+    train_neg_sample_args: dict[str, Any] | None = None
+    load_col: dict[str, list[str] | None] | None = None
+    unload_col: dict[str, list[str]] | None = None
+    val_interval: dict[str, str] | None = None
+    clip_grad_norm: dict[str, float | int] | None = None
+    field_separator: str = Field(default="\t", min_length=1)
+    seq_separator: str = Field(default=" ", min_length=1)
+    learner: Annotated[
+        Literal["adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"], AnyCase
+    ] = "adam"
+    state: Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase] = "info"
     data_path: str = ""
     checkpoint_dir: str = ""
     use_gpu: bool = True
     reproducibility: bool = True
     show_progress: bool = True
+
+    @field_validator("topk", mode="before")
+    @classmethod
+    def _positive(cls, topk: Any) -> Any:
+        cutoffs = topk if isinstance(topk, list) else [topk]
+        if not cutoffs or any(type(k) is not int or k < 1 for k in cutoffs):
+            raise ValueError("must be a positive integer or a list of them")
+        return topk
 
 
 def text_keys() -> set[str]:
@@ -133,128 +151,6 @@ def text_keys() -> set[str]:
     known = {**Settings.model_fields, **RecBoleBounds.model_fields}
     plain = {name for name, field in known.items() if field.annotation in (str, Name)}
     return plain | {"model", "dataset", "gpu_id", "encoding", "loss_type", "learner", "state"}
-
-
-def parse_value(key: str, text: str) -> Any:
-    """Turn a word of a command line into a value, without evaluating it.
-
-    Args:
-        key: The setting. The value of a text setting stays as it was written.
-        text: The word: true, false, none or null; a Python literal; a YAML list or mapping; else
-            text.
-    """
-    lowered = text.strip().lower()
-    if key in text_keys():
-        return None if lowered in ("none", "null", "~") else text
-    words = {"true": True, "false": False, "none": None, "null": None, "~": None}
-    if lowered in words:
-        return words[lowered]
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
-    if text.strip()[:1] in ("[", "{"):
-        try:
-            return yaml.load(text, Loader=StrictLoader)  # a SafeLoader: builds no objects
-        except yaml.YAMLError:
-            pass
-    return text
-
-
-def split_arguments(argv: Sequence[str]) -> dict[str, str]:
-    """Split ``--key=value`` and ``--key value`` into raw settings.
-
-    Raises:
-        RequestError: If a flag has no value or two values, or a word belongs to no flag; all such
-            problems at once.
-    """
-    found: dict[str, str] = {}
-    problems = []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--") or word == "--":
-            problems.append(f"{word!r} belongs to no setting. Write --key=value.")
-            continue
-        key, equals, value = word[2:].partition("=")
-        if not equals:
-            if not words or words[0].startswith("--"):
-                problems.append(f"--{key} has no value. Write --{key}=value.")
-                continue
-            value = words.pop(0)
-        if found.get(key, value) != value:
-            problems.append(f"--{key} is given twice, as {found[key]!r} and {value!r}. Keep one.")
-        found[key] = value
-    if problems:
-        raise RequestError(all_problems("command line", problems))
-    return found
-
-
-class StrictLoader(yaml.SafeLoader):
-    """YAML without repeated keys, in which 1e-3 is a number as in RecBole."""
-
-
-StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-        |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
-        |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
-        |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
-        re.X,
-    ),
-    list("-+0123456789."),
-)
-
-
-def _mapping_without_repeats(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, str | int) and key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is given twice. Keep one", key_node.start_mark
-            )
-        seen.add(key) if isinstance(key, str | int) else None
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file of settings.
-
-    Raises:
-        RequestError: If it is missing, is not UTF-8, does not parse, repeats a key, is empty or is
-            no mapping; the message names the line.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RequestError(
-            f"{path}: cannot be read ({error.strerror}). Name a YAML file."
-        ) from None
-    if content.startswith(b"\xef\xbb\xbf"):
-        raise RequestError(f"{path}:1: begins with a byte order mark. Save it as plain UTF-8.")
-    try:
-        settings = yaml.load(content.decode("utf-8"), Loader=StrictLoader)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise RequestError(f"{path}:{line}: is not UTF-8. Save it as plain UTF-8.") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RequestError(f"{path}:{line}: {error.problem}. Mend the line.") from None
-    except yaml.YAMLError as error:
-        raise RequestError(f"{path}:1: {str(error).splitlines()[0]}. Mend the file.") from None
-    if settings is None:
-        raise RequestError(f"{path}:1: the file is empty. Write settings as key: value.")
-    if not isinstance(settings, dict):
-        raise RequestError(
-            f"{path}:1: must be a mapping of settings, received a {type(settings).__name__}. "
-            "Write settings as key: value."
-        )
-    return {str(key): value for key, value in settings.items()}
 
 
 def find_problems(values: Mapping[str, Any], *, known_keys: Collection[str]) -> list[str]:
@@ -265,28 +161,14 @@ def find_problems(values: Mapping[str, Any], *, known_keys: Collection[str]) -> 
         if key not in known_keys
     ]
     for schema in (Settings, RecBoleBounds):
-        given = {key: values[key] for key in schema.model_fields if values.get(key) is not None}
         try:
-            schema(**given)
+            schema(**{key: values[key] for key in schema.model_fields if key in values})
         except ValidationError as error:
-            problems += _describe(error)
-    problems += _topk_problems(values.get("topk"))
-    size, heads = values.get("hidden_size"), values.get("n_heads")
-    if isinstance(size, int) and isinstance(heads, int) and heads > 0 and size % heads:
-        problems.append(f"hidden_size: must be divisible by n_heads ({heads}), received {size}.")
+            problems += describe(error)
     return problems
 
 
-def _topk_problems(topk: Any) -> list[str]:
-    cutoffs = topk if isinstance(topk, list) else [topk]
-    bad = [k for k in cutoffs if isinstance(k, int) and (k < 1 or isinstance(k, bool))]
-    bad += [k for k in [topk] if k == []]
-    return (
-        [f"topk: must be a positive integer or a list of them, received {topk!r}."] if bad else []
-    )
-
-
-def _describe(error: ValidationError) -> list[str]:
+def describe(error: ValidationError) -> list[str]:
     """Return one line a setting: the rule, and what was received."""
     lines: dict[str, str] = {}
     for problem in error.errors():
@@ -295,6 +177,6 @@ def _describe(error: ValidationError) -> list[str]:
             choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
             lines[key] = f"{key}: {unknown_name('choice', value, choices)}"
         else:
-            rule = problem["msg"].replace("Input should", "must")
+            rule = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
             lines.setdefault(key, f"{key}: {rule}, received {value!r}.")
     return list(lines.values())

@@ -6,17 +6,44 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
+torch.set_num_threads(1)  # two workers run the tests, on two cores
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 Events = Sequence[tuple[str, str, float]]
 Writer = Callable[..., Path]
 
 
+class Canary:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Canary:
+    """Return an object whose pickle makes ``canary.path`` when it is loaded."""
+    return Canary(tmp_path / "canary")
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that stands in for the user's cache during all tests."""
+    return tmp_path_factory.mktemp("cache-home")
+
+
 @pytest.fixture(autouse=True)
-def _own_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs, logs and TensorBoard files land in the test's own folder."""
+def _own_working_directory(
+    tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs, logs and TensorBoard files land in the test's own folder, vectors never at home."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     monkeypatch.setattr("sys.argv", ["pytest", "--never=read"])
 
 

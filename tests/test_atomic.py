@@ -89,6 +89,8 @@ def test_numbers(tmp_path: Path) -> None:
     table = read_atomic(write(tmp_path, "t:float\tu:token\n1.5e12\ta\n-3\tb\n\tc\nsoon\td\n"))
     with pytest.raises(DataError, match=r"x\.item:5: column 't' .* 'soon'"):
         table.floats("t")
+    with pytest.raises(DataError, match=r"x\.item:3: column 'v' .* 'x'"):
+        table.float_rows("v", [["1", "2"], ["1", "x"]])
     table.columns["t"].pop()
     received = table.floats("t")
     assert received[:2].tolist() == [1.5e12, -3] and np.isnan(received[2])

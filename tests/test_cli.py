@@ -21,6 +21,7 @@ from recbole_llm.cli import main, run_recbole_command
         (["--model=LLMInterestLSTM"], "dataset: not given"),
         (["--model=SASRec", "--dataset=ml-100k", "--config_files=none.yaml"], "none.yaml"),
         (["--model=SASRec", "--dataset=ml-100k", "--seed=1", "--seed=2"], "given twice"),
+        (["--model=SASRec", "--dataset=ml-100k", "--seed=1", "--seeds=1,2"], "'seed'"),
         (["nonsense"], "belongs to no setting"),
     ],
 )
@@ -31,8 +32,22 @@ def test_a_wrong_request_is_one_message_and_exit_code_2(argv, words: str, capsys
     assert captured.out == ""
 
 
+def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("recbole_llm.quick_start.run_recbole", lambda **_: 1 / 0)
+    assert run_recbole_command(["--model=BPR", "--dataset=ml-100k"]) == 1
+    assert "error: ZeroDivisionError" in (err := capsys.readouterr().err) and "Traceback" not in err
+    monkeypatch.setenv("RECBOLE_LLM_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        run_recbole_command(["--model=BPR", "--dataset=ml-100k"])
+
+
+def test_a_model_without_text_has_nothing_to_encode(capsys) -> None:
+    assert main(["encode", "--dataset=ml-100k", "--model=SASRec"]) == 2
+    assert "SASRec reads no text" in capsys.readouterr().err
+
+
 def test_help(capsys) -> None:
-    assert run_recbole_command(["--help"]) == 0
+    assert run_recbole_command(["--model=SASRec", "--help"]) == 0
     assert main(["--help"]) == 0
     assert "run_recbole --model" in capsys.readouterr().out
 
@@ -60,7 +75,7 @@ def test_encode_makes_vectors_and_then_finds_them(tmp_path: Path, capsys) -> Non
         results.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
     assert [result["from_cache"] for result in results] == [False, True]
     assert results[0]["shape"] == [1683, 384] and results[0]["key"] == results[1]["key"]
-    assert results[0]["report"]["matched"] == 1682
+    assert results[0]["matched"] == 1682
 
 
 def _main_job(capsys, *options: str) -> tuple[dict[str, Any], str]:

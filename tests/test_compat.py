@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,10 +26,11 @@ def test_recbole_still_says_names_that_numpy_lost() -> None:
 
 
 def test_numpy_gets_only_what_is_missing() -> None:
-    before = {name: getattr(np, name) for name in ("bool", "long") if hasattr(np, name)}
+    before = dict(vars(np))
     compat.add_numpy_names()
-    assert np.float is np.float64 and np.str is np.str_
-    assert all(getattr(np, name) is value for name, value in before.items())
+    assert np.float is np.float64 and np.int is np.int64 and np.str is np.str_
+    assert {name: vars(np)[name] for name in before} == before
+    assert vars(np).keys() - before.keys() <= {"float", "int", "str"}
 
 
 def test_plain_recboles_config_works(monkeypatch) -> None:
@@ -57,6 +60,18 @@ def test_the_trainer_uses_the_strict_rule_and_short_numbers() -> None:
 
     assert trainer.early_stopping is compat.strict_early_stopping
     assert trainer.dict2str({"ndcg@10": 0.123456}) == "ndcg@10 : 0.1235"
+
+
+def test_only_recboles_own_future_warnings_are_hidden() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        compat.apply()
+        for module in ("recbole.data.dataset.dataset", "recbole_llm.data.dataset", "pandas.core"):
+            warnings.warn_explicit("soon", FutureWarning, f"{module}.py", 1, module=module)
+    assert [Path(warning.filename).stem for warning in seen] == [
+        "recbole_llm.data.dataset",
+        "pandas.core",
+    ]
 
 
 def test_graph_models_get_back_what_scipy_removed() -> None:

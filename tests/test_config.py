@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_llm.config import LLMConfig, check_file, known_keys
+from recbole_llm.checks import check_file, known_keys
+from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError
 
 
@@ -39,12 +40,32 @@ def test_the_process_arguments_are_never_read(monkeypatch) -> None:
         ({"metrics": ["NDGC"]}, "unknown metric 'NDGC'. Did you mean 'ndcg'"),
         ({"valid_metric": "MAP@10"}, "valid_metric: must be among metrics × topk"),
         ({"valid_metric": "NDCG@20"}, "Did you mean 'NDCG@10'"),
+        ({"valid_metric": "NDCG"}, "Did you mean 'NDCG@10'"),
+        ({"metrics": ["AUC"], "valid_metric": "AUC@3"}, "Did you mean 'AUC'"),
         ({"topk": 0}, "topk"),
         ({"save_dataset": True}, "pickle"),
         ({"dataset_save_path": "x.pth"}, "pickle"),
         ({"model": "LLMInterestLSTM", "eval_args": "full"}, "eval_args"),
         ({"train_neg_sample_args": {"distribution": "uniform"}}, "train_neg_sample_args"),
-        ({"gpu_id": "0", "metrics": ["AUC", "NDCG"]}, "same time"),
+        ({"eval_args": {"mod": "full"}}, "unknown key of eval_args 'mod'. Did you mean 'mode'"),
+        ({"eval_args": {"mode": "uni"}}, "uniN or popN"),
+        ({"eval_args": {"split": {"LS": "foo"}}}, "LS: valid_and_test"),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "shares of training"),
+        ({"eval_args": {"order": "RO"}}, "eval_args.order: a sequence model needs TO"),
+        ({"eval_args": None}, "eval_args"),
+        ({"loss_type": "BPR"}, "loss_type: unknown loss 'BPR'"),
+        ({"window_overlap": 50}, "window_overlap: must be below MAX_ITEM_LIST_LENGTH (50)"),
+        ({"device": "cuda"}, "follows from use_gpu"),
+        ({"nproc": 2}, "runs in one process"),
+        ({"item_features": []}, "item_features"),
+        ({"state": "FOO"}, "unknown choice 'foo'"),
+        ({"learner": "foo"}, "unknown choice 'foo'"),
+        ({"seed": 2**32}, "seed: must be less than"),
+        ({"epochs": None}, "epochs"),
+        ({"load_col": "foo"}, "load_col"),
+        ({"clip_grad_norm": 5}, "clip_grad_norm"),
+        ({"field_separator": ""}, "field_separator"),
+        ({"gpu_id": "0", "metrics": ["AUC", "NDCG"]}, "cannot be mixed"),
     ],
 )
 def test_wrong_settings_are_refused_before_data_is_read(settings, words: str) -> None:
@@ -60,6 +81,7 @@ def test_wrong_settings_are_refused_before_data_is_read(settings, words: str) ->
         ("llminterestlstm", "Did you mean 'LLMInterestLSTM'"),
         ("sasrec", "Did you mean 'SASRec'"),
         ("Nonsense42", "unknown model 'Nonsense42'"),
+        (5, "unknown model '5'"),
         (None, "model: not given"),
     ],
 )
@@ -90,16 +112,44 @@ def test_an_unknown_dotted_key_is_suggested(key: str, words: str) -> None:
         LLMConfig("SASRec", "ml-100k", arguments={key: "full"})
 
 
-def test_softmax_needs_no_negatives(caplog) -> None:
-    with caplog.at_level("INFO"):
-        config = config_of("SASRec")
+def test_softmax_needs_no_negatives() -> None:
+    config = config_of("SASRec")
     assert config["train_neg_sample_args"]["distribution"] == "none"
-    assert "train_neg_sample_args is set to None" in caplog.text
+    assert config.notices == ["loss_type CE scores all items: train_neg_sample_args is None."]
+    with pytest.raises(RequestError, match="train_neg_sample_args: must be None"):
+        LLMConfig("SASRec", "ml-100k", arguments={"train_neg_sample_args.sample_num": "2"})
 
 
 def test_no_string_of_a_dictionary_is_evaluated() -> None:
-    config = config_of(learner='__import__("os").system("touch canary")')
-    assert config["learner"].startswith("__import__") and not Path("canary").exists()
+    config = config_of(wandb_project='__import__("os").system("touch canary")')
+    assert config["wandb_project"].startswith("__import__") and not Path("canary").exists()
+
+
+def test_heads_must_divide_the_default_size_too() -> None:
+    with pytest.raises(RequestError, match="hidden_size: must be divisible by n_heads"):
+        config_of("SASRec", n_heads=3)
+
+
+def test_eval_args_left_out_keep_their_defaults() -> None:
+    config = config_of("SASRec", eval_args={"mode": "uni100"})
+    assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert config["eval_args"]["order"] == "TO"
+
+
+@pytest.mark.parametrize("model", ["lightgbm", "xgboost"])
+def test_a_model_whose_package_is_absent_says_so(model: str) -> None:
+    with pytest.raises(RequestError, match=f"{model} needs a package: No module named"):
+        LLMConfig(model, "ml-100k")
+
+
+@pytest.mark.parametrize("model", ["RaCT", "S3Rec"])
+def test_models_that_hand_over_pickles_are_refused(model: str) -> None:
+    with pytest.raises(RequestError, match="hand over a pickle"):
+        config_of(model, train_stage="pretrain")
+
+
+def test_the_model_without_a_yaml_is_known() -> None:
+    assert config_of("Random")["model"] == "Random"
 
 
 def test_visible_gpus_stay_as_they_are(monkeypatch) -> None:
@@ -154,10 +204,31 @@ def test_check_names_all_that_is_wrong(tmp_path: Path) -> None:
         check_file(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("metrics: [NDGC]", "unknown metric 'NDGC'"),
+        ("valid_metric: FOO@3", "unknown metric 'FOO'"),
+        ("eval_args: {mod: full}", "unknown key of eval_args 'mod'"),
+        ("metrics: [NDCG]\ntopk: [5]\nvalid_metric: NDCG@10", "Did you mean 'NDCG@5'"),
+    ],
+)
+def test_check_finds_what_a_run_would(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(RequestError) as caught:
+        check_file(tmp_path / "a.yaml")
+    assert words in str(caught.value)
+
+
+def test_what_check_accepts_a_run_accepts() -> None:
+    file = Path(__file__).parents[1] / "dataset_configs" / "ml-1m.yaml"
+    assert LLMConfig("SASRec", "ml-1m", [str(file)])["item_inter_num_interval"] == "[5,inf)"
+
+
 def test_every_key_that_recbole_reads_is_known() -> None:
     import re
 
-    from recbole_llm.config import RECBOLE_FOLDER
+    from recbole_llm.checks import RECBOLE_FOLDER, SET_BY_RECBOLE
 
     source = "".join(file.read_text("utf-8") for file in RECBOLE_FOLDER.glob("**/*.py"))
     read = set(re.findall(r"config\[[\"'](\w+)[\"']\]", source))
@@ -165,6 +236,6 @@ def test_every_key_that_recbole_reads_is_known() -> None:
         "MODEL_TYPE", "MODEL_INPUT_TYPE", "single_spec", "valid_neg_sample_args",
         "test_neg_sample_args", "POS_ITEMS", "NEG_ITEMS", "MASK_INDEX",
     }  # fmt: skip
-    unknown = {key for key in read - derived if key not in known_keys()}
+    unknown = {key for key in read - derived if key not in known_keys() | SET_BY_RECBOLE.keys()}
     models = {name for name in unknown if name.endswith(("_ITEM_SEQ", "_ITEM_SEQ_LEN"))}
     assert unknown - models == set()

@@ -8,8 +8,7 @@ import textwrap
 
 import pytest
 
-import recbole_llm
-from recbole_llm.plugin import MODELS, load
+from recbole_llm.plugin import MODELS, load, properties_file
 
 HEAVY = ("torch", "ray", "recbole", "tensorboard", "numpy", "pandas", "sentence_transformers")
 
@@ -37,11 +36,11 @@ def test_every_entry_of_the_table_is_there() -> None:
         model = load(entry.model)
         assert model.__name__ == name and model.__module__.startswith("recbole_llm.model.")
         assert load(entry.dataset) and load(entry.trainer)
-        assert recbole_llm.properties_file(name).endswith(f"{name}.yaml")
+        assert properties_file(name).is_file()
 
 
 def test_no_model_of_ours_has_the_name_of_one_of_recboles() -> None:
-    from recbole_llm.config import recbole_models
+    from recbole_llm.checks import recbole_models
 
     assert {name.lower() for name in MODELS} & {name.lower() for name in recbole_models()} == set()
 
@@ -112,25 +111,47 @@ def test_recboles_own_run_recbole_trains_our_model(tmp_path) -> None:
     from recbole.quick_start import run_recbole
     result = run_recbole(
         model="LLMInterestLSTM", dataset="ml-100k",
-        config_file_list=[recbole_llm.properties_file("LLMInterestLSTM")],
         config_dict={{"epochs": 2, "show_progress": False}})
     print(result["test_result"]["recall@10"])
     """
     assert 0.03 < float(python(code)) < 0.5
 
 
-def test_without_recbole_the_error_says_the_command(monkeypatch) -> None:
-    from importlib import metadata
+WITHOUT_RECBOLE = """
+import importlib.abc, importlib.metadata, sys
+version = importlib.metadata.version
+def absent(name):
+    if name == "recbole":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return version(name)
+importlib.metadata.version = absent
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] == "recbole":
+            raise ModuleNotFoundError("No module named 'recbole'")
+sys.meta_path.insert(0, Absent())
+import io, recbole_llm
+from recbole_llm import cli
+from recbole_llm.errors import RequestError
+sys.stderr = io.StringIO()
+"""
 
-    from recbole_llm import compat
-    from recbole_llm.errors import RequestError
 
-    def absent(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(compat.metadata, "version", absent)
-    with pytest.raises(RequestError, match=r"pip install --no-deps recbole==1\.2\.1"):
-        compat.require_recbole()
+@pytest.mark.parametrize(
+    "call",
+    [
+        "recbole_llm.run_recbole()",
+        "recbole_llm.load_run('x')",
+        "print(cli.main(['check', 'x.yaml']), sys.stderr.getvalue().strip())",
+        "print(cli.run_recbole_command(['--model=BPR']), sys.stderr.getvalue().strip())",
+    ],
+)
+def test_without_recbole_the_error_says_the_command(call: str) -> None:
+    code = (
+        f"{WITHOUT_RECBOLE}\ntry:\n    {call}\nexcept RequestError as error:\n    print(2, error)"
+    )
+    printed = python(code)
+    assert printed.startswith("2 ") and "pip install --no-deps recbole==1.2.1" in printed
 
 
 def test_pandas_3_is_refused_with_the_command(monkeypatch) -> None:

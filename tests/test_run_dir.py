@@ -35,16 +35,6 @@ class Toy(nn.Linear):
         self.other = other
 
 
-class Canary:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
 def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: create_run_dir(tmp_path, model="M", dataset="d"), range(40)))
@@ -97,35 +87,35 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
     assert "w" not in copy.other  # the model itself: its weights came with the state
 
 
-def test_an_other_parameter_without_a_safe_form_is_refused(tmp_path: Path) -> None:
+def test_an_other_parameter_without_a_safe_form_is_refused(tmp_path: Path, canary) -> None:
     model = Toy()
-    model.other = {"f": Canary(tmp_path / "canary")}
+    model.other = {"f": canary}
     with pytest.raises(TypeError, match="f' is a Canary"):
         save_checkpoint(tmp_path / "m", model, epoch=0)
 
 
-def make_pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps(Canary(path.parent / "canary")))
+def make_pickle(path: Path, canary) -> None:
+    path.write_bytes(pickle.dumps(canary))
 
 
-def make_torch_pickle(path: Path) -> None:
-    torch.save({"state_dict": {}, "config": Canary(path.parent / "canary")}, path)
+def make_torch_pickle(path: Path, canary) -> None:
+    torch.save({"state_dict": {}, "config": canary}, path)
 
 
-def make_text(path: Path) -> None:
+def make_text(path: Path, canary) -> None:
     path.write_text("weights")
 
 
-def make_truncated(path: Path) -> None:
+def make_truncated(path: Path, canary) -> None:
     save_checkpoint(path, Toy(), epoch=0)
     path.write_bytes(path.read_bytes()[:-3])
 
 
-def make_foreign(path: Path) -> None:
+def make_foreign(path: Path, canary) -> None:
     save_file({"weight": torch.ones(1)}, path)
 
 
-def make_other_shape(path: Path) -> None:
+def make_other_shape(path: Path, canary) -> None:
     save_checkpoint(path, Toy(size=3), epoch=0)
 
 
@@ -133,11 +123,11 @@ def make_other_shape(path: Path) -> None:
     "make",
     [make_pickle, make_torch_pickle, make_text, make_truncated, make_foreign, make_other_shape],
 )
-def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path: Path, make) -> None:
-    make(tmp_path / "m")
+def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path: Path, make, canary) -> None:
+    make(tmp_path / "m", canary)
     with pytest.raises(RunDirError, match="m"):
         load_checkpoint(tmp_path / "m", Toy(), device=CPU)
-    assert not (tmp_path / "canary").exists()
+    assert not canary.path.exists()
 
 
 def test_a_missing_checkpoint_says_why_it_may_be(tmp_path: Path) -> None:

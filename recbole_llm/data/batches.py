@@ -111,6 +111,9 @@ class WindowBatch:
 class WindowSampler:
     """Draws an epoch's windows over flat item sequences and yields them in batches.
 
+    Batches hold windows of like length and a loss is the mean over a batch's targets, so that the
+    targets of short histories weigh more than those of long ones. RecBole's prefixes weigh equally.
+
     Args:
         items: Items of all users, user after user, in time order, ``(E,)``.
         starts: Index of each user's first event, ``(U,)``.

@@ -44,7 +44,21 @@ class ExactOrder(DatasetLike):
                 f"{dataset_path}: no such folder for dataset {token!r}. Set data_path to the "
                 f"folder that holds {token}.inter, or to its parent."
             )
+        for part in self.config["benchmark_filename"] or [None]:
+            self._check_interactions(Path(dataset_path), token=token, part=part)
         super()._load_data(token, dataset_path)
+
+    def _check_interactions(self, folder: Path, *, token: str, part: str | None) -> None:
+        """Refuse a missing file; a sequence model's benchmark files must bring histories."""
+        path = folder / (f"{token}.inter" if part is None else f"{token}.{part}.inter")
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        types = read_header(path, separator=separator, encoding=encoding)
+        histories = f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
+        if part and isinstance(self, SequentialDataset) and histories not in types:
+            raise DataError(
+                f"{path}:1: benchmark files of a sequence model need a column "
+                f"{histories}:token_seq, the items before; received {', '.join(types)}."
+            )
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         wanted, unwanted = self._get_load_and_unload_col(source)
@@ -65,6 +79,7 @@ class ExactOrder(DatasetLike):
                 )
         if not columns:
             return None
+        self._require_types(path, types)
         table = read_atomic(path, columns=columns, separator=separator, encoding=encoding)
         frame = {}
         for name in columns:
@@ -75,6 +90,15 @@ class ExactOrder(DatasetLike):
         if self.time_field in frame and source is FeatureSource.INTERACTION:
             _refuse_missing_times(path, table.lines, frame[self.time_field])
         return pd.DataFrame(frame)
+
+    def _require_types(self, path: Path, types: dict[str, str]) -> None:
+        wanted = {self.uid_field: "token", self.iid_field: "token", self.time_field: "float"}
+        for name, kind in wanted.items():
+            if types.get(name, kind) != kind:
+                raise DataError(
+                    f"{path}:1: column {name!r} must be {kind}, received {types[name]}. Mend the "
+                    "header, or set USER_ID_FIELD, ITEM_ID_FIELD or TIME_FIELD to another column."
+                )
 
     def _column(self, table: Any, name: str, kind: FeatureType) -> Any:
         """Return a column as RecBole holds it: float64, strings, or arrays of either."""
@@ -91,8 +115,10 @@ class ExactOrder(DatasetLike):
         longest = max(map(len, rows), default=0)
         limit = (self.config["seq_len"] or {}).get(name, longest)
         self.field2seqlen[name] = min(limit, longest)
-        dtype = np.float64 if kind is FeatureType.FLOAT_SEQ else None
-        return pd.Series([np.array(row[:limit], dtype=dtype) for row in rows], dtype=object)
+        rows = [row[:limit] for row in rows]
+        is_float = kind is FeatureType.FLOAT_SEQ
+        arrays = table.float_rows(name, rows) if is_float else [np.array(row) for row in rows]
+        return pd.Series(arrays, dtype=object)
 
     def _data_processing(self) -> None:
         if len(self.inter_feat) == 0:

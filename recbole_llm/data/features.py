@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_llm.errors import NonFiniteError
+from recbole_llm.errors import DataError, NonFiniteError
 from recbole_llm.settings import Settings
-from recbole_llm.text.encoders import EncoderSpec, TextEncoder
+from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
+from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
 from recbole_llm.text.whiten import whiten
 
@@ -29,6 +30,7 @@ class ItemVectors:
         table: One row an item, ``(N, D)`` float32; row 0, padding, and items without text are 0.
         report: How the catalogue and the text file met.
         key: Cache key of the raw vectors.
+        content: Digest of texts and encoder, the same on machines of other precision.
         seconds: Time spent on encoding, or on reading the cache.
         from_cache: Whether nothing had to be encoded.
         truncated: Number of texts that were longer than the encoder reads.
@@ -37,9 +39,15 @@ class ItemVectors:
     table: Tensor
     report: CoverageReport
     key: str
+    content: str
     seconds: float
     from_cache: bool
     truncated: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a result says of the text: cache key, coverage, texts cut."""
+        about = {"key": self.key, "from_cache": self.from_cache, "truncated": self.truncated}
+        return about | vars(self.report)
 
 
 def item_vectors(
@@ -70,12 +78,22 @@ def item_vectors(
         separator=config["field_separator"],
         encoding=config["encoding"],
     )
-    logger.info("Item text: %s", texts.report.summary())
-    return _encode(texts, settings=settings, device=str(config["device"]), seed=config["seed"])
+    level = logging.WARNING if texts.report.duplicate_ids else logging.INFO
+    logger.log(level, "Item text: %s", texts.report.summary())
+    if not any(texts.texts):
+        raise DataError(
+            f"{folder / dataset}.item: not one of {len(texts.texts)} items has a text. Choose "
+            "other text_fields, or item_features: id."
+        )
+    encoder = TextEncoder(
+        encoder_spec(settings), device=str(config["device"]), show_progress=config["show_progress"]
+    )
+    return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"])
 
 
-def _encode(texts: ItemTexts, *, settings: Settings, device: str, seed: int) -> ItemVectors:
-    encoder = TextEncoder(encoder_spec(settings), device=device, show_progress=True)
+def _encode(
+    texts: ItemTexts, *, settings: Settings, encoder: TextEncoder, seed: int
+) -> ItemVectors:
     store = VectorStore(Path(settings.text_cache_dir) if settings.text_cache_dir else None)
     rows = [row for row, text in enumerate(texts.texts, start=1) if text is not None]
     stored = store.get([text for text in texts.texts if text is not None], encoder)
@@ -96,7 +114,13 @@ def _encode(texts: ItemTexts, *, settings: Settings, device: str, seed: int) -> 
     table = torch.zeros(len(texts.texts) + 1, vectors.shape[1])
     table[torch.tensor(rows, dtype=torch.long)] = vectors
     return ItemVectors(
-        table, texts.report, stored.key, stored.seconds, stored.from_cache, stored.truncated
+        table=table,
+        report=texts.report,
+        key=stored.key,
+        content=stored.content,
+        seconds=stored.seconds,
+        from_cache=stored.from_cache,
+        truncated=stored.truncated,
     )
 
 

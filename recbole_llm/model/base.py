@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
-from recbole_llm.model.evolution import Evolution
+from recbole_llm.model.evolution import Evolution, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.model.losses import full_softmax, item_scores
 from recbole_llm.settings import Settings
@@ -43,7 +42,7 @@ class InterestModel(SequentialRecommender):
             use_id="id" in settings.features,
             dropout=settings.dropout_prob,
         )
-        self.input_dropout = torch.nn.Dropout(settings.dropout_prob)
+        self.input_dropout = SequenceDropout(settings.dropout_prob)
         self.evolution = self.build_evolution(settings)
 
     def build_evolution(self, settings: Settings) -> Evolution:

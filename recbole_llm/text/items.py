@@ -10,8 +10,6 @@ from pathlib import Path
 from recbole_llm.atomic import AtomicTable, read_atomic, read_header
 from recbole_llm.errors import DataError, unknown_name
 
-POLICIES = ("zero", "id", "error")
-
 
 @dataclass(frozen=True)
 class CoverageReport:
@@ -87,8 +85,6 @@ def read_item_texts(
         DataError: If the file or a column is missing, the template is not one, no id matches, or
             the texts do not cover what they must.
     """
-    if empty_text not in POLICIES:
-        raise DataError(f"empty_text: {unknown_name('policy', empty_text, POLICIES)}")
     types = read_header(path, separator=separator, encoding=encoding)
     fields = _text_fields(types, path=path, chosen=text_fields, template=text_template)
     for name in (id_field, *fields):

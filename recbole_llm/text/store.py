@@ -11,6 +11,8 @@ import errno
 import hashlib
 import json
 import logging
+import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recbole_llm.errors import StoreError
-from recbole_llm.files import atomic_path, sha256, write_json
+from recbole_llm.files import sha256, sync, write_json
 from recbole_llm.text.encoders import Encoding, TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,6 @@ logger = logging.getLogger(__name__)
 SCHEMA = 1
 VECTORS, MANIFEST = "vectors.safetensors", "manifest.json"
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class StoredVectors:
     Attributes:
         vectors: ``(n, D)`` float32.
         key: Name of the cache entry.
+        content: Digest of the texts and the encoder whatever its precision, which is a machine's.
         truncated: Number of distinct texts longer than the encoder reads.
         from_cache: Whether nothing had to be encoded.
         seconds: Time spent.
@@ -51,6 +53,7 @@ class StoredVectors:
 
     vectors: Tensor
     key: str
+    content: str
     truncated: int
     from_cache: bool
     seconds: float
@@ -72,19 +75,23 @@ class VectorStore:
         Two processes that ask at once encode once: the second waits. Where the folder cannot be
         written, the vectors are made anew and kept in memory only.
 
+        Args:
+            texts: At least one text, none of them empty.
+            encoder: What encodes them if need be.
+
         Raises:
             StoreError: If the disk is full.
             EncoderError: If the encoder cannot be loaded.
         """
         begin = time.perf_counter()
         distinct = sorted(set(texts))
-        fingerprint = encoder.spec.fingerprint(encoder.device)
+        fingerprint = encoder.fingerprint()
         key = _key(fingerprint, distinct)
         found = self._read(key, count=len(distinct))
         is_hit = found is not None
         if found is None:
             with self._lock(key):
-                found = self._read(key, count=len(distinct))  # another process may have made it
+                found = self._read(key, count=len(distinct), mend=True)  # another may have made it
                 is_hit = found is not None
                 if found is None:
                     found = encoder.encode(distinct)
@@ -92,7 +99,8 @@ class VectorStore:
         place = {text: row for row, text in enumerate(distinct)}
         rows = torch.tensor([place[text] for text in texts], dtype=torch.long)
         seconds = time.perf_counter() - begin
-        return StoredVectors(found.vectors[rows], key, found.truncated, is_hit, seconds)
+        content = _key({**fingerprint, "dtype": None}, distinct)
+        return StoredVectors(found.vectors[rows], key, content, found.truncated, is_hit, seconds)
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
@@ -110,15 +118,19 @@ class VectorStore:
         finally:
             lock.release()
 
-    def _read(self, key: str, *, count: int) -> Encoding | None:
-        """Return an entry, or None where there is none or it was damaged and moved aside."""
+    def _read(self, key: str, *, count: int, mend: bool = False) -> Encoding | None:
+        """Return an entry, or None where there is none or it is damaged.
+
+        With ``mend``, for the lock's owner, a damaged entry is moved aside.
+        """
         folder = self.root / key
         if not folder.is_dir():
             return None
         try:
             return _read_entry(folder, count=count)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            self._quarantine(folder, error)
+            if mend:
+                self._quarantine(folder, error)
             return None
 
     def _quarantine(self, folder: Path, error: Exception) -> None:
@@ -133,31 +145,32 @@ class VectorStore:
             logger.warning("%s cannot be moved aside (%s).", folder, reason)
 
     def _write(self, key: str, encoding: Encoding, fingerprint: dict[str, Any]) -> None:
-        folder = self.root / key
+        """Write an entry beside its place and move it there whole."""
+        for left in self.root.glob(f".{key}.*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        partial = self.root / f".{key}.{os.getpid()}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(folder / VECTORS) as partial:
-                save_file({"vectors": encoding.vectors.contiguous()}, partial)
-            write_json(folder / MANIFEST, _manifest(folder / VECTORS, encoding, fingerprint))
+            partial.mkdir(parents=True)
+            save_file({"vectors": encoding.vectors.contiguous()}, partial / VECTORS)
+            sync(partial / VECTORS)
+            write_json(partial / MANIFEST, _manifest(partial / VECTORS, encoding, fingerprint))
+            partial.rename(self.root / key)
         except (OSError, SafetensorError) as error:
-            self._explain(folder, encoding, error)
+            self._explain(encoding, error)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
-    def _explain(self, folder: Path, encoding: Encoding, error: Exception) -> None:
+    def _explain(self, encoding: Encoding, error: Exception) -> None:
         """Say why an entry was not written; a full disk is an error, a read-only one is not."""
-        number = getattr(error, "errno", None)
         words = str(error).lower()
-        is_full = number in FULL_DISK or "no space" in words or "too large" in words
-        if folder.is_dir() and not (folder / MANIFEST).exists():
-            (folder / VECTORS).unlink(missing_ok=True)
-            folder.rmdir()
-        if is_full:
+        is_full = getattr(error, "errno", None) in FULL_DISK or "no space" in words
+        if is_full or "too large" in words:
             needed = encoding.vectors.numel() * 4
             raise StoreError(
                 f"{self.root}: no room for {needed} bytes of text vectors. Free some, or set "
                 "text_cache_dir to a folder with room."
             ) from None
-        if number in READ_ONLY or isinstance(error, OSError | SafetensorError):
-            logger.warning("%s cannot be written (%s): vectors are not kept.", self.root, error)
+        logger.warning("%s cannot be written (%s): vectors are not kept.", self.root, error)
 
 
 def _key(fingerprint: dict[str, Any], distinct: Sequence[str]) -> str:

@@ -24,6 +24,8 @@ WEIGHT, OTHER = "weight/", "other/"  # prefixes of a tensor's name
 def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
     """Write a model's weights, and what RecBole calls its other parameters, atomically.
 
+    A text table is not written; the digest of what it was made of is.
+
     Raises:
         TypeError: If an other parameter holds more than numbers, texts, arrays and sparse matrices.
     """
@@ -33,9 +35,9 @@ def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
         for name, value in model.other_parameter().items()
     }
     owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    about = {"format": FORMAT, "epoch": str(epoch), "other": json.dumps(other)}
+    about = {"format": FORMAT, "epoch": epoch, "text": _text(model), "other": other}
     with atomic_path(path) as partial:
-        save_file(owned, partial, metadata=about)
+        save_file(owned, partial, metadata={"recbole-llm": json.dumps(about)})
 
 
 def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
@@ -51,6 +53,13 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
         for name, tensor in tensors.items()
         if name.startswith(WEIGHT)
     }
+    if any(not torch.isfinite(tensor).all() for tensor in weights.values()):
+        raise RunDirError(f"{path}: holds weights that are not finite. Train the model again.")
+    if about["text"] != _text(model):
+        raise RunDirError(
+            f"{path}: these weights were trained on vectors of other texts, or of another encoder, "
+            "than are here now. Restore the item file and the encoder, or train again."
+        )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -58,30 +67,44 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
             f"{path}: these weights are of another model than {type(model).__name__} as configured."
             f" {error}"
         ) from None
-    other = {
-        name: _unpack(packed, tensors)
-        for name, packed in json.loads(about["other"]).items()
-        if "submodule" not in packed
-    }
+    try:
+        other = {
+            name: _unpack(packed, tensors)
+            for name, packed in about["other"].items()
+            if "submodule" not in packed
+        }
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunDirError(f"{path}: its other parameters are damaged ({error!r}).") from None
     model.load_other_parameter(other)
     return int(about["epoch"])
 
 
-def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+def _text(model: Any) -> str | None:
+    vectors = getattr(model, "item_vectors", None)
+    return None if vectors is None else vectors.content
+
+
+def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise RunDirError(
             f"{path}: no such checkpoint. Was the run stopped before its first validation?"
         )
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            about = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RunDirError(
             f"{path}: not a safetensors file, or cut off ({error}). RecBole's .pth files are "
             "pickles, which can run code, and are never opened; train the model again."
         ) from None
-    if about.get("format") != FORMAT:
+    try:
+        about = json.loads(metadata.get("recbole-llm", "{}"))
+    except ValueError:
+        about = {}
+    fields = {"format": str, "epoch": int, "text": str | None, "other": dict}
+    is_ours = isinstance(about, dict) and about.get("format") == FORMAT
+    if not is_ours or not all(isinstance(about.get(key), kind) for key, kind in fields.items()):
         raise RunDirError(f"{path}: a safetensors file, but not a checkpoint of ours ({FORMAT}).")
     return tensors, about
 

@@ -65,10 +65,11 @@ class SafeTrainer(TrainerLike):
         return self._checked_scores(super()._neg_sample_batch_eval(batched_data))
 
     def _checked_scores(self, outcome: Any) -> Any:
-        if torch.isnan(outcome[1]).any():
+        best = outcome[1].max()  # NaN if any score is; -inf stands for what is masked
+        if torch.isnan(best) or best == torch.inf:
             raise NonFiniteError(
-                f"evaluation after {self._place}: the model gives NaN scores, which cannot be "
-                "ranked. Lower learning_rate, or set clip_grad_norm."
+                f"evaluation after {self._place}: the model gives scores that are NaN or infinite, "
+                "which cannot be ranked. Lower learning_rate, or set clip_grad_norm."
             )
         return outcome
 
@@ -90,7 +91,7 @@ class SafeTrainer(TrainerLike):
         """Evaluate as RecBole does, with the weights of the best epoch unless told otherwise.
 
         Raises:
-            NonFiniteError: If the model gives a NaN score.
+            NonFiniteError: If the model gives a score that is NaN or infinite.
             RunDirError: If the checkpoint cannot be loaded.
         """
         begin = time.perf_counter()

@@ -11,8 +11,9 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.dataset import EVENT, InterestDataset, with_exact_order
+from recbole_llm.data.dataset import EVENT, InterestDataset
 from recbole_llm.errors import DataError
+from recbole_llm.quick_start import create_dataset
 from recbole_llm.train.trainer import WindowLoader
 
 ML_100K_USERS = 943
@@ -65,9 +66,11 @@ def test_stock_order_gives_users_another_test_item_and_ours_none(
     assert wrong / ML_100K_USERS == pytest.approx(share, abs=0.0005)
 
 
-def test_stock_models_get_exact_order_too(true_last_items) -> None:
+def test_stock_models_get_exact_order_through_our_commands(true_last_items) -> None:
     test, valid = true_last_items
-    parts = split(with_exact_order(SequentialDataset), config_of("SASRec"))
+    dataset = create_dataset(config_of("SASRec"))
+    assert type(dataset).__name__ == "SequentialDataset"
+    parts = dataset.build()
     assert last_items(parts[2]) == test
     assert last_items(parts[1]) == valid
 
@@ -179,14 +182,64 @@ def test_duplicates_are_removed_in_exact_order(write_dataset) -> None:
         ("user_id:token\titem_id:token\ttimestamp:float\nu\ti\tnan\n", ".inter:2"),
         ("user_id:token\titem_id:token\ttimestamp:float\nu\ti\n", ".inter:2"),
         ("user_id\titem_id:token\ttimestamp:float\nu\ti\t1\n", "user_id"),
+        ("user_id:token\titem_id:token\ttimestamp:token\nu\ti\t1\n", "'timestamp' must be float"),
+        ("user_id:float\titem_id:token\ttimestamp:float\n1\ti\t1\n", "'user_id' must be token"),
+        ("user_id:token\titem_id:token_seq\ttimestamp:float\nu\ti\t1\n", "'item_id' must be token"),
     ],
-    ids=["empty", "word as time", "nan time", "missing cell", "untyped header"],
+    ids=[
+        "empty",
+        "word as time",
+        "nan time",
+        "missing cell",
+        "untyped header",
+        "time as token",
+        "user as float",
+        "item as sequence",
+    ],
 )
 def test_bad_interaction_files_are_refused_by_line(write_dataset, content, words) -> None:
     folder = write_dataset(walk("a", [1.0]))
     (folder / "toy" / "toy.inter").write_text(content)
     with pytest.raises(DataError, match=words):
         InterestDataset(config_of(dataset="toy", data_path=str(folder)))
+
+
+def test_a_folder_without_interactions_names_the_file(write_dataset) -> None:
+    folder = write_dataset(walk("a", [1.0]))
+    (folder / "toy" / "toy.inter").rename(folder / "toy" / "toy.inter.part")
+    with pytest.raises(
+        DataError, match=r"toy\.inter: no such file; the folder holds toy\.inter\.p"
+    ):
+        InterestDataset(config_of(dataset="toy", data_path=str(folder / "toy")))
+
+
+def test_ids_are_compared_letter_by_letter(write_dataset) -> None:
+    ids = ["001", "1", " 2", "2", "[PAD]", "1.0"]
+    events = [(user, item, float(k)) for user in "ab" for k, item in enumerate(ids)]
+    titles = {item: f"title of {k}" for k, item in enumerate(ids)}
+    folder = write_dataset(events, titles)
+    dataset = InterestDataset(config_of(dataset="toy", data_path=str(folder)))
+    assert dataset.inter_num == 12
+    report = dataset.item_vectors().report
+    assert (report.items, report.matched, report.duplicate_texts) == (6, 6, 0)
+
+
+def test_times_that_collapse_in_recboles_precision_are_a_warning(write_dataset, caplog) -> None:
+    folder = write_dataset(walk("a", [1.6e12 + k for k in range(6)]))
+    settings = {"time_precision": "recbole", "normalize_all": False}
+    InterestDataset(config_of(dataset="toy", data_path=str(folder), **settings)).build()
+    assert "6 distinct times become 1 in float32" in caplog.text
+
+
+def test_a_repeated_id_is_a_warning(write_dataset, caplog) -> None:
+    folder = write_dataset(walk("a", [1.0, 2.0, 3.0, 4.0]), {f"i{k}": f"t {k}" for k in range(4)})
+    with (folder / "toy" / "toy.item").open("a") as file:
+        file.write("i0\tanother text\n")
+    vectors = InterestDataset(config_of(dataset="toy", data_path=str(folder))).item_vectors()
+    assert vectors.report.duplicate_ids == 1
+    assert [r.levelname for r in caplog.records if "1 rows repeat an id" in r.message] == [
+        "WARNING"
+    ]
 
 
 def test_missing_folder_names_what_to_set(tmp_path: Path) -> None:
@@ -206,6 +259,19 @@ def test_quotes_do_not_swallow_rows(write_dataset) -> None:
     dataset = InterestDataset(config_of(dataset="toy", data_path=str(write_dataset(events))))
     assert dataset.inter_num == 6
     assert '"i3' in dataset.field2id_token["item_id"]
+
+
+def test_benchmark_files_without_histories_are_refused(write_dataset) -> None:
+    folder = write_dataset([]) / "toy"
+    for part in ("train", "valid", "test"):
+        (folder / f"toy.{part}.inter").write_text("user_id:token\titem_id:token\nu\ti1\n")
+    settings = {"dataset": "toy", "data_path": str(folder.parent)}
+    settings |= {"benchmark_filename": ["train", "valid", "test"]}
+    with pytest.raises(DataError, match=r"toy\.train\.inter:1: .*item_id_list:token_seq"):
+        InterestDataset(config_of(**settings))
+    (folder / "toy.train.inter").unlink()
+    with pytest.raises(DataError, match=r"toy\.train\.inter: no such file"):
+        InterestDataset(config_of(**settings))
 
 
 def test_benchmark_files_bring_their_own_histories(write_dataset) -> None:

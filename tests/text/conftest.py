@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_llm.text.encoders import EncoderSpec, TextEncoder
+from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.models import EncoderSpec
 
 WORDS = [
     "[PAD]",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from torch.nn.functional import cosine_similarity
 
 from recbole_llm.errors import EncoderError, NonFiniteError
-from recbole_llm.text import encoders
-from recbole_llm.text.encoders import BUNDLED_SHA256, EncoderSpec, TextEncoder
+from recbole_llm.text import models
+from recbole_llm.text.encoders import Encoding, TextEncoder
+from recbole_llm.text.models import BUNDLED_SHA256, EncoderSpec
+from recbole_llm.text.store import VectorStore
 
 TITLES = ["Toy Story", "GoldenEye", "Four Rooms", "Toy Story", "漫画 🎬 فيلم", "x " * 600]
 
@@ -31,14 +35,14 @@ def test_vectors_are_those_of_sentence_transformers(minilm, reference) -> None:
 
 
 def test_bf16_keeps_the_direction(minilm, reference, monkeypatch) -> None:
-    monkeypatch.setattr(encoders, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(models, "cpu_has_bf16", lambda: True)
     fast = TextEncoder(EncoderSpec(dtype="bf16"))
     fast.model = minilm.model
     assert cosine_similarity(fast.encode(TITLES).vectors, reference).min() > 0.9998
 
 
 def test_bf16_is_refused_where_the_processor_would_emulate_it(monkeypatch) -> None:
-    monkeypatch.setattr(encoders, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(models, "cpu_has_bf16", lambda: False)
     assert EncoderSpec().precision("cpu") == "float32"
     assert EncoderSpec().precision("cuda") == "bf16"
     with pytest.raises(EncoderError, match="float32"):
@@ -71,13 +75,13 @@ def test_each_distinct_text_is_encoded_once(minilm, monkeypatch) -> None:
 
 def test_bundled_weights_are_checked(tmp_path: Path, monkeypatch) -> None:
     folder = EncoderSpec().folder()
-    assert encoders.sha256(folder / "model.safetensors") == BUNDLED_SHA256
+    assert models.sha256(folder / "model.safetensors") == BUNDLED_SHA256
     copy = tmp_path / "model"
     copy.mkdir()
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
-    monkeypatch.setattr(encoders.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(models.resources, "files", lambda _: tmp_path)
     with pytest.raises(EncoderError, match=f"must have sha256 {BUNDLED_SHA256}"):
         EncoderSpec().folder()
 
@@ -129,6 +133,55 @@ def test_a_model_that_does_not_load_is_one_line_with_a_hint(monkeypatch, error, 
         TextEncoder(EncoderSpec(name="nobody/no-such")).encode(["toy"])
     assert "nobody/no-such" in str(caught.value) and "\n" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.fixture
+def hub_cache(tiny_bert: Path, tmp_path: Path, monkeypatch) -> str:
+    """Put the tiny BERT where a download would have put it; return its commit."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--somebody--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(tiny_bert, repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return commit
+
+
+def test_a_hub_model_in_the_caches_needs_no_socket(hub_cache, tmp_path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("recbole_llm.text.encoders.load_model", refuse)
+    encoder = TextEncoder(EncoderSpec(name="somebody/tiny", dtype="float32"))
+    fingerprint = encoder.fingerprint()
+    assert fingerprint["weights"] == hub_cache
+    store = VectorStore(tmp_path / "vectors")
+    with pytest.raises(TypeError):  # nothing is cached yet: it would load the model
+        store.get(["toy"], encoder)
+    encoder.encode = lambda texts: Encoding(torch.ones(len(texts), 16), 0, 1)
+    store.get(["toy"], encoder)
+    again = store.get(["toy"], TextEncoder(EncoderSpec(name="somebody/tiny", dtype="float32")))
+    assert again.from_cache and again.vectors.shape == (1, 16)
+
+
+def test_a_length_beyond_the_model_is_refused(tiny_bert: Path) -> None:
+    with pytest.raises(EncoderError, match="reads at most 32, received 33"):
+        TextEncoder(EncoderSpec(name=str(tiny_bert), max_length=33)).encode(["toy"])
+
+
+@pytest.mark.parametrize("spoil", ["truncate", "resize"])
+def test_a_damaged_local_model_is_one_line(tiny_bert: Path, tmp_path: Path, spoil: str) -> None:
+    copy = tmp_path / "bert"
+    shutil.copytree(tiny_bert, copy)
+    if spoil == "truncate":
+        weights = copy / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:100])
+    else:
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        TextEncoder(EncoderSpec(name=str(copy))).encode(["toy"])
 
 
 def test_a_name_that_does_not_exist_offline(monkeypatch) -> None:

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from recbole_llm.errors import StoreError
-from recbole_llm.text.encoders import EncoderSpec, Encoding
+from recbole_llm.text.encoders import Encoding
+from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import MANIFEST, VECTORS, VectorStore
 
 TEXTS = ["b", "a", "b", "c"]
@@ -29,6 +30,9 @@ class CountingEncoder:
         self.spec = EncoderSpec(**{"dtype": "float32", **spec})
         self.device = "cpu"
         self.log, self.seconds = log, seconds
+
+    def fingerprint(self) -> dict[str, object]:
+        return self.spec.fingerprint(self.device)
 
     def encode(self, texts: list[str]) -> Encoding:
         with self.log.open("a") as file:
@@ -80,7 +84,7 @@ def test_another_order_hits_and_is_aligned_again(store, encoder) -> None:
     ids=lambda change: ",".join(change),
 )  # fmt: skip
 def test_what_changes_vectors_changes_the_key(store, tmp_path, monkeypatch, change) -> None:
-    monkeypatch.setattr("recbole_llm.text.encoders.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("recbole_llm.text.models.cpu_has_bf16", lambda: True)
     plain = CountingEncoder(tmp_path / "calls")
     other = CountingEncoder(tmp_path / "calls", **change)
     assert store.get(TEXTS, plain).key != store.get(TEXTS, other).key
@@ -103,7 +107,10 @@ def test_other_texts_and_other_weights_of_one_path_miss(
     before = EncoderSpec(name=str(copy), dtype="float32").fingerprint("cpu")
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert EncoderSpec(name=str(copy), dtype="float32").fingerprint("cpu") != before
+    after = EncoderSpec(name=str(copy), dtype="float32").fingerprint("cpu")
+    (copy / "modeling.py").write_text("# other code")
+    last = EncoderSpec(name=str(copy), dtype="float32").fingerprint("cpu")
+    assert before != after != last
 
 
 def test_a_copy_of_a_local_model_hits(tiny_bert: Path, tmp_path: Path) -> None:
@@ -246,6 +253,39 @@ VectorStore(Path({str(store.root)!r})).get(["b", "a"], CountingEncoder(Path({str
     received = store.get(["b", "a"], encoder)
     assert not received.from_cache and received.vectors[:, 1].tolist() == [98, 97]
     assert store.get(["b", "a"], encoder).from_cache
+    assert sorted(path.name for path in store.root.iterdir()) == [
+        received.key, f"{received.key}.lock"
+    ]  # fmt: skip
+
+
+def test_a_process_that_comes_while_another_writes_waits(store, encoder, tmp_path) -> None:
+    body = f"""
+import recbole_llm.text.store as module
+write_json = module.write_json
+def slowly(path, content):
+    Path({str(tmp_path / "writing")!r}).touch()
+    time.sleep(2)
+    write_json(path, content)
+module.write_json = slowly
+encoder = CountingEncoder(Path({str(encoder.log)!r}))
+print(VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder).vectors.tolist())
+"""
+    child = start(body)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "writing").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    received = store.get(["b", "a"], encoder)
+    assert child.wait(timeout=60) == 0 and encoder.calls == 1 and received.from_cache
+    assert not list(store.root.glob("*.corrupt-*"))
+
+
+def test_precision_is_in_the_key_and_not_in_the_content(store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("recbole_llm.text.models.cpu_has_bf16", lambda: True)
+    one, other = (CountingEncoder(tmp_path / "calls", dtype=d) for d in ("float32", "bf16"))
+    first, second = store.get(TEXTS, one), store.get(TEXTS, other)
+    assert first.key != second.key and first.content == second.content
+    prompted = CountingEncoder(tmp_path / "calls", prompt="query: ")
+    assert store.get(TEXTS, prompted).content != first.content
 
 
 def test_a_full_disk_says_the_bytes_needed_and_leaves_no_junk(store, encoder) -> None:

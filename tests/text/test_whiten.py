@@ -67,7 +67,6 @@ def test_poor_input_gives_finite_vectors_of_bounded_size(vectors, method: str) -
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "zac"}, "Did you mean 'zca'"),
         ({"method": "pca", "dim": 4}, "at most 3"),
         ({"method": "zca", "dim": 2}, "whitening: pca"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import DataError, NonFiniteError, RequestError, RunDirError
 from recbole_llm.model.base import InterestModel
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS
+from recbole_llm.train.checkpoints import FORMAT
 from recbole_llm.train.trainer import InterestTrainer
 
 SMALL = {
@@ -33,6 +35,23 @@ def events(num_users: int = 12, length: int = 7) -> list[tuple[str, str, float]]
         for user in range(num_users)
         for step in range(length)
     ]
+
+
+def edit(run_dir: Path, **changes) -> None:
+    stored = json.loads((run_dir / CONFIG).read_text())
+    (run_dir / CONFIG).write_text(json.dumps(stored | changes))
+
+
+def about(**changes) -> dict:
+    return {"format": FORMAT, "epoch": 1, "text": None, "other": {}} | changes
+
+
+def rewrite(run_dir: Path, metadata: dict, value: float | None = None) -> None:
+    """Put other metadata into a checkpoint, and a value into all its weights."""
+    tensors = load_file(run_dir / WEIGHTS)
+    if value is not None:
+        tensors = {name: torch.full_like(tensor, value) for name, tensor in tensors.items()}
+    save_file(tensors, run_dir / WEIGHTS, metadata={"recbole-llm": json.dumps(metadata)})
 
 
 @pytest.fixture
@@ -75,7 +94,10 @@ def test_runs_of_one_moment_have_their_own_directories(toy) -> None:
 
 
 def test_a_run_directory_that_is_taken_is_refused(toy, tmp_path) -> None:
-    run(toy, run_dir=str(tmp_path / "here"))
+    here = {"run_dir": str(tmp_path / "here")}
+    with pytest.raises(RequestError, match="topk"):
+        run(toy, **here, topk=[10], valid_metric="NDCG@10")
+    run(toy, **here)  # the refused request left no run behind
     with pytest.raises(RequestError, match="holds a run already"):
         run(toy, run_dir=str(tmp_path / "here"))
 
@@ -106,12 +128,15 @@ def test_a_loss_that_is_not_finite_names_its_epoch(toy, monkeypatch) -> None:
         run(toy)
 
 
-def test_a_score_that_is_nan_is_an_error_and_never_a_rank(toy, monkeypatch) -> None:
-    monkeypatch.setattr(
-        InterestModel, "full_sort_predict",
-        lambda self, batch: torch.full((len(batch), self.n_items), float("nan")),
-    )  # fmt: skip
-    with pytest.raises(NonFiniteError, match="NaN scores"):
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_score_that_is_not_finite_is_an_error_and_never_a_rank(toy, monkeypatch, value) -> None:
+    def scores(self, batch):
+        scores = torch.zeros(len(batch), self.n_items)
+        scores[0, 3] = float(value)
+        return scores
+
+    monkeypatch.setattr(InterestModel, "full_sort_predict", scores)
+    with pytest.raises(NonFiniteError, match="scores that are NaN or infinite"):
         run(toy)
 
 
@@ -155,7 +180,13 @@ def test_weights_hold_what_was_learned_and_nothing_else(toy) -> None:
         (lambda d: (d / WEIGHTS).write_bytes(b"half"), "not a safetensors file"),
         (lambda d: (d / CONFIG).write_text("{"), "not a readable JSON"),
         (lambda d: (d / CONFIG).unlink(), "no such file"),
-        (lambda d: (d / CONFIG).write_text("{}"), "must have model, dataset and settings"),
+        (lambda d: (d / CONFIG).write_text("{}"), "model must be a str"),
+        (lambda d: edit(d, settings=None), "settings must be a dict"),
+        (lambda d: edit(d, model=5), "model must be a str"),
+        (lambda d: rewrite(d, {"format": FORMAT}), "not a checkpoint of ours"),
+        (lambda d: rewrite(d, about(epoch="x")), "not a checkpoint of ours"),
+        (lambda d: rewrite(d, about(other={"a": {"tensor": "gone"}})), "are damaged"),
+        (lambda d: rewrite(d, about(), torch.nan), "weights that are not finite"),
     ],
 )
 def test_a_damaged_run_is_named(toy, spoil, words: str) -> None:
@@ -163,6 +194,109 @@ def test_a_damaged_run_is_named(toy, spoil, words: str) -> None:
     spoil(run_dir)
     with pytest.raises(RunDirError, match=words):
         load_run(run_dir)
+
+
+@pytest.mark.parametrize("part", ["inter", "item"])
+def test_a_run_whose_data_has_changed_is_not_loaded(toy, part: str) -> None:
+    run_dir = Path(run(toy)["run_dir"])
+    file = Path(toy["data_path"]) / "toy" / f"toy.{part}"
+    header, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    with pytest.raises(RunDirError, match=rf"toy\.{part}: is not the file that the run read"):
+        load_run(run_dir)
+
+
+def test_weights_trained_on_other_vectors_are_not_loaded(toy) -> None:
+    run_dir = Path(run({**toy, "item_features": "text"})["run_dir"])
+    stored = json.loads((run_dir / CONFIG).read_text())
+    edit(run_dir, settings=stored["settings"] | {"text_prompt": "a film: "})
+    with pytest.raises(RunDirError, match="vectors of other texts, or of another encoder"):
+        load_run(run_dir)
+
+
+def test_a_run_does_not_say_which_code_is_trusted(toy) -> None:
+    run_dir = Path(run(toy)["run_dir"])
+    stored = json.loads((run_dir / CONFIG).read_text())
+    edit(run_dir, settings=stored["settings"] | {"trust_remote_code": True})
+    with pytest.raises(RunDirError, match="trust_remote_code=True"):
+        load_run(run_dir)
+    assert load_run(run_dir, trust_remote_code=True)[1]
+
+
+def test_a_run_of_a_gpu_loads_on_a_cpu(toy) -> None:
+    run_dir = Path(run(toy)["run_dir"])
+    stored = json.loads((run_dir / CONFIG).read_text())
+    edit(run_dir, settings=stored["settings"] | {"use_gpu": True, "gpu_id": "3"})
+    config, model, *_ = load_run(run_dir)
+    if torch.cuda.is_available():
+        assert config["device"].type == "cuda"
+    else:
+        assert next(model.parameters()).device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, this machine has none")
+def test_a_run_made_on_this_gpu_loads_on_its_cpu(toy, monkeypatch) -> None:
+    run_dir = Path(run({**toy, "use_gpu": True})["run_dir"])
+    assert json.loads((run_dir / RESULT).read_text())["device"].startswith("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    _, model, *_ = load_run(run_dir)
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_what_the_log_and_the_folder_keep(toy) -> None:
+    run_dir = Path(run_recbole("GRU4Rec", "toy", config_dict={**toy, "epochs": 1})["run_dir"])
+    log = (run_dir / f"{run_dir.name}.log").read_text()
+    assert "train_neg_sample_args is None" in log and "epoch 0 training [time:" in log
+    assert list(Path("log_tensorboard").glob("**/events.out.tfevents*"))
+
+
+def test_a_failure_that_is_not_foreseen_is_in_the_log_of_its_run(toy, monkeypatch) -> None:
+    monkeypatch.setattr(InterestModel, "calculate_loss", lambda self, batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(toy)
+    assert "ZeroDivisionError" in next(Path("saved").glob("*/*.log")).read_text()
+
+
+def test_a_metric_that_never_came_is_null(toy) -> None:
+    result = run(toy, eval_step=0)
+    assert result["best_valid_score"] is None and result["best_epoch"] == 2
+    json.dumps(result, allow_nan=False)
+
+
+def test_each_epoch_is_cut_afresh(toy, monkeypatch) -> None:
+    cuts = []
+    calculate_loss = InterestModel.calculate_loss
+
+    def spy(self, batch):
+        cuts.append(sorted(batch.history.tolist()))
+        return calculate_loss(self, batch)
+
+    monkeypatch.setattr(InterestModel, "calculate_loss", spy)
+    run(toy, MAX_ITEM_LIST_LENGTH=3, train_batch_size=1000)
+    assert len(cuts) == 3 and cuts[0] != cuts[1] != cuts[2]
+
+
+def test_a_machine_without_git_keeps_its_result(toy, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    stored = json.loads((Path(run(toy)["run_dir"]) / RESULT).read_text())
+    assert stored["commit"] is None and stored["test_result"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "candidates"), [("full", "all items"), ("uni5", {"valid": "uni5", "test": "uni5"})]
+)
+def test_the_protocol_names_the_candidates(toy, mode: str, candidates) -> None:
+    result = run(toy, eval_args={"mode": mode}, epochs=1)
+    stored = json.loads((Path(result["run_dir"]) / RESULT).read_text())
+    assert stored["protocol"]["candidates"] == candidates
+
+
+def test_a_pickle_among_the_weights_is_not_opened(toy, canary) -> None:
+    run_dir = Path(run(toy)["run_dir"])
+    (run_dir / WEIGHTS).write_bytes(pickle.dumps(canary))
+    with pytest.raises(RunDirError, match="not a safetensors file"):
+        load_run(run_dir)
+    assert not canary.path.exists()
 
 
 def test_recboles_own_checkpoint_is_not_opened(tmp_path) -> None:
@@ -173,7 +307,15 @@ def test_recboles_own_checkpoint_is_not_opened(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("lengths", "fine"),
-    [([7, 1], True), ([7, 2], True), ([7, 3], True), ([3, 3], False), ([2], False), ([1], False)],
+    [
+        ([7, 1], True),
+        ([7, 2], True),
+        ([7, 3], True),
+        ([4], True),
+        ([3, 3], False),
+        ([2], False),
+        ([1], False),
+    ],
     ids=str,
 )
 def test_users_with_few_events(write_dataset, lengths, fine: bool) -> None:
@@ -203,6 +345,26 @@ def test_items_without_text_are_counted_and_may_be_refused(write_dataset) -> Non
     )
     with pytest.raises(DataError, match=r"33\.3% of 9 items have a text"):
         run(settings, min_text_coverage=0.5)
+
+
+@pytest.mark.parametrize("policy", ["zero", "id", "error"])
+def test_when_no_item_has_a_text(write_dataset, policy: str) -> None:
+    folder = write_dataset(events(), {f"i{k}": " " for k in range(9)})
+    settings = {**SMALL, "data_path": str(folder), "item_features": "text", "epochs": 1}
+    if policy == "id":
+        result = run(settings, empty_text=policy)
+        assert json.loads(Path(result["run_dir"], RESULT).read_text())["text"]["empty"] == 9
+        return
+    words = {"zero": "not one of 9 items has a text", "error": "9 items have no text"}[policy]
+    with pytest.raises(DataError, match=words):
+        run(settings, empty_text=policy)
+
+
+def test_texts_that_are_cut_are_counted(write_dataset) -> None:
+    folder = write_dataset(events(), {f"i{k}": f"word {k} " * (1 + 9 * (k < 2)) for k in range(9)})
+    settings = {**SMALL, "data_path": str(folder), "item_features": "text", "epochs": 1}
+    stored = json.loads(Path(run(settings, text_max_length=8)["run_dir"], RESULT).read_text())
+    assert stored["text"]["truncated"] == 2
 
 
 def test_a_dataset_without_item_file_names_it(write_dataset) -> None:

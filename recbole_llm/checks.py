@@ -1,0 +1,219 @@
+"""Rules of settings: which keys there are, and what must hold among values once all are merged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import recbole
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from recbole.evaluator.register import metric_types
+from recbole.utils import EvaluatorType, ModelType
+from recbole.utils import argument_list as recbole_arguments
+
+from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.parsing import load_yaml
+from recbole_llm.plugin import MODELS
+from recbole_llm.settings import RecBoleBounds, Settings, describe, find_problems
+
+RECBOLE_FOLDER = Path(recbole.__file__).parent
+LOSSES = ("CE",)
+PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
+PRETRAINED = ("RaCT", "S3Rec")  # their stages hand over a pickle
+NESTED = {
+    "eval_args": {"split", "order", "group_by", "mode"},
+    "train_neg_sample_args": {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"},
+}
+# Keys that RecBole's code reads and none of its YAML files names.
+READ_BY_RECBOLE = frozenset(
+    {"L1_flag", "benchmark_filename", "cin", "contrast", "convert_token_to_onehot", "dataset",
+     "encoding", "eta", "eval_type", "feature_num", "fields", "ft_ratio", "has_residual",
+     "hide_item", "k", "mask_ratio", "model", "neg_sampling", "norm", "order_len", "save_step",
+     "selected_features", "sim", "step", "tail_ratio", "token_num_threshold",
+     "training_neg_sample_num", "type", "use_filter", "xgb_early_stopping_rounds"}
+)  # fmt: skip
+SET_BY_RECBOLE = {
+    "device": "it follows from use_gpu and gpu_id",
+    **dict.fromkeys(
+        ("ip", "local_rank", "nproc", "offset", "port", "world_size"),
+        "this command runs in one process; recbole.quick_start.run runs several",
+    ),
+}
+
+
+@lru_cache(maxsize=1)
+def recbole_models() -> tuple[str, ...]:
+    """Return the names of RecBole's own models; Random is the one without a YAML file."""
+    files = (RECBOLE_FOLDER / "properties/model").glob("*.yaml")
+    return tuple(sorted({file.stem for file in files} | {"Random"}))
+
+
+@lru_cache(maxsize=1)
+def known_keys() -> frozenset[str]:
+    """Return every setting that RecBole or we read."""
+    keys = set(READ_BY_RECBOLE) | set(Settings.model_fields) | set(RecBoleBounds.model_fields)
+    for file in (RECBOLE_FOLDER / "properties").glob("**/*.yaml"):
+        if file.stem not in ("url", "kg_url"):
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            keys |= set(content or {})
+    for name in ("general", "training", "evaluation", "dataset"):
+        keys |= set(getattr(recbole_arguments, f"{name}_arguments"))
+    return frozenset(keys)
+
+
+class EvalArgs(BaseModel):
+    """RecBole's ``eval_args``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    split: dict[str, Any] | None = None
+    order: Literal["RO", "TO"] = "RO"
+    group_by: Literal["user", "none"] | None = None
+    mode: str | dict[Literal["valid", "test"], str] = "full"
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, split: dict[str, Any] | None) -> dict[str, Any] | None:
+        ways = {"valid_and_test", "valid_only", "test_only"}
+        ((kind, how),) = split.items() if split and len(split) == 1 else [("", None)]
+        is_ratio = (
+            isinstance(how, list)
+            and len(how) == 3
+            and all(isinstance(part, int | float) and part >= 0 for part in how)
+            and sum(how) > 0
+        )
+        if split is None or (kind == "LS" and how in ways) or (kind in ("RS", "TS") and is_ratio):
+            return split
+        raise ValueError(
+            "must be {LS: valid_and_test}, {LS: valid_only}, {LS: test_only}, or RS or TS with "
+            "the shares of training, validation and test, as {RS: [0.8, 0.1, 0.1]}"
+        )
+
+    @field_validator("mode")
+    @classmethod
+    def _known_mode(cls, mode: Any) -> Any:
+        modes = mode.values() if isinstance(mode, dict) else [mode]
+        if all(re.fullmatch(r"full|labeled|(uni|pop)[1-9][0-9]*", one) for one in modes):
+            return mode
+        raise ValueError("must be full, labeled, uniN or popN (N negatives), as uni100")
+
+
+def problems_of(given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with each setting given: unknown, not for users, of a wrong value."""
+    problems = [
+        f"{key}: cannot be set; {why}." for key, why in SET_BY_RECBOLE.items() if key in given
+    ]
+    problems += [
+        f"{key}: RecBole would write or read a pickle, which can run code. Leave it out."
+        for key in PICKLES
+        if given.get(key)
+    ]
+    rest = {key: value for key, value in given.items() if key not in SET_BY_RECBOLE}
+    return problems + find_problems(rest, known_keys=known_keys())
+
+
+def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
+    """Return what is wrong with merged settings taken together.
+
+    Args:
+        settings: RecBole's defaults with all that was given; with the model's ``MODEL_TYPE``.
+        model: The model's name.
+    """
+    problems = metric_problems(settings) + eval_problems(settings)
+    if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        order = dict(settings["eval_args"] or {}).get("order")
+        if order != "TO":
+            problems.append(f"eval_args.order: a sequence model needs TO, received {order!r}.")
+    size, heads = settings.get("hidden_size"), settings.get("n_heads")
+    if isinstance(size, int) and isinstance(heads, int) and heads > 0 and size % heads:
+        problems.append(f"hidden_size: must be divisible by n_heads ({heads}), received {size}.")
+    if model in MODELS:
+        problems += _our_problems(settings)
+    if model in PRETRAINED and "train_stage" in settings:
+        problems.append(
+            f"model: the training stages of {model} hand over a pickle, which can run code, and "
+            "this command writes and reads none. Use recbole.quick_start.run_recbole for it."
+        )
+    return problems
+
+
+def _our_problems(settings: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if settings["loss_type"] not in LOSSES:
+        problems.append(f"loss_type: {unknown_name('loss', str(settings['loss_type']), LOSSES)}")
+    overlap, length = settings["window_overlap"], settings["MAX_ITEM_LIST_LENGTH"]
+    if overlap >= length:
+        problems.append(
+            f"window_overlap: must be below MAX_ITEM_LIST_LENGTH ({length}), received {overlap}."
+        )
+    return problems
+
+
+def metric_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with metrics, topk and valid_metric, as far as they are given."""
+    chosen = settings.get("valid_metric")
+    metrics = _as_list(settings.get("metrics", [] if chosen is None else chosen.split("@")[0]))
+    topk = _as_list(settings.get("topk", 10))
+    unknown = [name for name in metrics if str(name).lower() not in metric_types]
+    if unknown:
+        return [unknown_name("metric", str(name), metric_types) for name in unknown]
+    kinds = {metric_types[str(name).lower()] for name in metrics}
+    if len(kinds) > 1:
+        return [f"metrics: ranking and value metrics cannot be mixed; received {metrics}."]
+    if chosen is None or "metrics" not in settings:
+        return []
+    is_ranking = kinds == {EvaluatorType.RANKING}
+    possible = [f"{name}@{k}" for name in metrics for k in topk] if is_ranking else metrics
+    if chosen.lower() in {str(name).lower() for name in possible}:
+        return []
+    rule = "metrics × topk" if is_ranking else "metrics"
+    known = unknown_name("metric", chosen, map(str, possible))
+    return [f"valid_metric: must be among {rule}; {known}"]
+
+
+def eval_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with eval_args and train_neg_sample_args."""
+    problems = []
+    for parent, children in NESTED.items():
+        given = settings.get(parent)
+        if given is None and parent != "eval_args":
+            continue
+        if not isinstance(given, Mapping):
+            problems.append(f"{parent}: must be a mapping, received {given!r}.")
+            continue
+        unknown = [str(child) for child in given if child not in children]
+        problems += [unknown_name(f"key of {parent}", child, children) for child in unknown]
+        if parent == "eval_args" and not unknown:
+            try:
+                EvalArgs(**given)
+            except ValidationError as error:
+                problems += [f"eval_args.{line}" for line in describe(error)]
+    return problems
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def check_file(path: Path) -> None:
+    """Check a YAML file of settings.
+
+    Raises:
+        RequestError: If it cannot be read or a setting is wrong; all problems at once.
+    """
+    settings = load_yaml(path)
+    settings.pop("about", None)
+    problems = problems_of(settings)
+    model = settings.get("model")
+    if model is not None and model not in MODELS and model not in recbole_models():
+        known = [*MODELS, *recbole_models()]
+        problems.append(unknown_name("model", str(model), known, list_known=False))
+    if not problems:
+        problems = metric_problems(settings)
+        problems += eval_problems(settings) if "eval_args" in settings else []
+    if problems:
+        raise RequestError(all_problems(str(path), problems))

@@ -1,0 +1,150 @@
+"""Where strings become values: command lines and YAML files. Nothing here evaluates a string."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_llm.errors import RequestError, all_problems
+from recbole_llm.settings import text_keys
+
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Turn a word of a command line into a value, without evaluating it.
+
+    Args:
+        key: The setting. The value of a text setting stays as it was written.
+        text: The word: true, false, none or null; a Python literal; a YAML list or mapping; else
+            text.
+    """
+    lowered = text.strip().lower()
+    if key in text_keys():
+        return None if lowered in ("none", "null", "~") else text
+    words = {"true": True, "false": False, "none": None, "null": None, "~": None}
+    if lowered in words:
+        return words[lowered]
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    if text.strip()[:1] in ("[", "{"):
+        try:
+            return yaml.load(text, Loader=StrictLoader)  # a SafeLoader: builds no objects
+        except yaml.YAMLError:
+            pass
+    return text
+
+
+def split_arguments(argv: Sequence[str]) -> dict[str, str]:
+    """Split ``--key=value`` and ``--key value`` into raw settings.
+
+    Raises:
+        RequestError: If a flag has no value or two values, or a word belongs to no flag; all such
+            problems at once.
+    """
+    found: dict[str, str] = {}
+    problems = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            problems.append(f"{word!r} belongs to no setting. Write --key=value.")
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not words or words[0].startswith("--"):
+                problems.append(f"--{key} has no value. Write --{key}=value.")
+                continue
+            value = words.pop(0)
+        if found.get(key, value) != value:
+            problems.append(f"--{key} is given twice, as {found[key]!r} and {value!r}. Keep one.")
+        found[key] = value
+    if problems:
+        raise RequestError(all_problems("command line", problems))
+    return found
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML without repeated keys and dates, in which 1e-3 is a number as in RecBole.
+
+    The value of a text setting is its text as written: a revision 12345678 is no number.
+    """
+
+
+StrictLoader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+        |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.X,
+    ),
+    list("-+0123456789."),
+)
+
+
+def _mapping_without_repeats(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, value_node in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if key_node.value in text_keys() and value_node.tag in NUMBERS:
+            value_node.tag = "tag:yaml.org,2002:str"
+        if isinstance(key, str | int) and key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is given twice. Keep one", key_node.start_mark
+            )
+        seen.add(key) if isinstance(key, str | int) else None
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings.
+
+    Raises:
+        RequestError: If it is missing, is not UTF-8, does not parse, repeats a key, is empty or is
+            no mapping; the message names the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"{path}: cannot be read ({error.strerror}). Name a YAML file."
+        ) from None
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise RequestError(f"{path}:1: begins with a byte order mark. Save it as plain UTF-8.")
+    try:
+        settings = yaml.load(content.decode("utf-8"), Loader=StrictLoader)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RequestError(f"{path}:{line}: is not UTF-8. Save it as plain UTF-8.") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RequestError(f"{path}:{line}: {error.problem}. Mend the line.") from None
+    except yaml.YAMLError as error:
+        raise RequestError(f"{path}:1: {str(error).splitlines()[0]}. Mend the file.") from None
+    if settings is None:
+        raise RequestError(f"{path}:1: the file is empty. Write settings as key: value.")
+    if not isinstance(settings, dict):
+        raise RequestError(
+            f"{path}:1: must be a mapping of settings, received a {type(settings).__name__}. "
+            "Write settings as key: value."
+        )
+    return {str(key): value for key, value in settings.items()}

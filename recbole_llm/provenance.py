@@ -1,0 +1,82 @@
+"""What a reader needs to trust a result, or to get it again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.utils import ModelType
+
+import recbole_llm
+from recbole_llm.config import LLMConfig
+from recbole_llm.files import sha256
+
+PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-transformers", "ray")
+
+
+def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
+    """Return protocol, text, size, memory, versions, commit and settings of a run."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    vectors = getattr(model, "item_vectors", None)
+    return {
+        "protocol": _protocol(config),
+        "parameters": {"trainable": trainable},
+        "text": None if vectors is None else vectors.facts(),
+        "peak_memory_mib": _peak_memory_mib(),
+        "device": str(config["device"]),
+        "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
+        | {name: metadata.version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "settings": config.resolved,
+    }
+
+
+def data_sha256(config: LLMConfig) -> dict[str, str]:
+    """Return the digests of a dataset's files of interactions and items."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    parts = [f"{name}.{part}.inter" for part in config["benchmark_filename"] or ()]
+    files = [folder / file for file in (*(parts or [f"{name}.inter"]), f"{name}.item")]
+    return {file.name: sha256(file) for file in files if file.is_file()}
+
+
+def _protocol(config: LLMConfig) -> dict[str, Any]:
+    """Return the fingerprint under which results may be compared."""
+    is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    is_full = set(config["eval_args"]["mode"].values()) == {"full"}
+    return {
+        "eval_args": config["eval_args"],
+        "time_precision": config["time_precision"] or "exact",
+        "max_length": config["MAX_ITEM_LIST_LENGTH"] if is_sequential else None,
+        "seen_items_filtered": not is_sequential,
+        "ties": "as torch.topk leaves them",
+        "candidates": "all items" if is_full else config["eval_args"]["mode"],
+        "data_sha256": data_sha256(config),
+    }
+
+
+def _peak_memory_mib() -> float | None:
+    """Return the most memory this process has held, or None on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _commit() -> str | None:
+    """Return the commit of a source checkout, ``+`` behind it where files differ, else None."""
+    root = Path(recbole_llm.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return None
+    return done.stdout.strip() or None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,21 @@ def test_nothing_evaluates_or_unpickles() -> None:
         assert not names & {"eval", "exec"}, file
         assert not methods(file) & {"torch.load", "np.load", "numpy.load", "yaml.unsafe_load"}, file
         assert "pickle" not in {n.split(".")[0] for n in imports(file)}, file
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_default_settings_and_dataset_files(tmp_path: Path) -> None:
+    root = PACKAGE.parent
+    done = subprocess.run(
+        ["uv", "build", "--wheel", "--quiet", "--out-dir", str(tmp_path), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        held = set(wheel.namelist())
+    for file in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")):
+        assert str(file.relative_to(root)) in held
+    for file in (root / "dataset_configs").glob("*.yaml"):
+        assert f"recbole_llm/dataset_configs/{file.name}" in held

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import pytest
@@ -163,9 +162,3 @@ def test_a_wrong_setting_is_one_clear_problem(settings, words: str) -> None:
 def test_all_problems_come_at_once() -> None:
     settings = {"epochs": 0, "whitening": "x", "colour": 1}
     assert len(find_problems(settings, known_keys={"epochs", "whitening"})) == 3
-
-
-def test_the_docs_are_made_from_the_schema() -> None:
-    docs = Path(__file__).parents[1] / "docs"
-    page = runpy.run_path(str(docs / "settings.py"))["page"]()
-    assert (docs / "settings.md").read_text(encoding="utf-8") == page

@@ -16,7 +16,9 @@ HEAD = """\
 # Settings
 
 RecBole's settings keep their names and meaning. These are ours; a model's own defaults, in
-`recbole_llm/properties/model/`, precede the ones here. `docs/settings.py` writes this file.
+`recbole_llm/properties/model/`, precede the ones here (there `item_features` is [text, id]). Of
+RecBole's own, `enable_amp` left unset means bf16 for our models on a CPU that computes in it, and
+float32 elsewhere. `docs/settings.py` writes this file.
 
 | setting | values | default | meaning |
 |---|---|---|---|

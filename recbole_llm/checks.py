@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from recbole_llm.plugin import MODELS
 from recbole_llm.settings import RecBoleBounds, Settings, describe, find_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
-LOSSES = ("CE",)
+LOSSES = ("CE", "SCE", "BCE", "GBCE", "BPR", "MSE")
 PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 PRETRAINED = ("RaCT", "S3Rec")  # their stages hand over a pickle
 NESTED = {
@@ -116,6 +116,12 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
     return problems + find_problems(rest, known_keys=known_keys())
 
 
+def without_bad(settings: Mapping[str, Any], problems: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of which no problem speaks, so that more rules can be checked."""
+    bad = {problem.partition(":")[0].partition(".")[0] for problem in problems}
+    return {key: value for key, value in settings.items() if key not in bad}
+
+
 def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     """Return what is wrong with merged settings taken together.
 
@@ -129,8 +135,10 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         if order != "TO":
             problems.append(f"eval_args.order: a sequence model needs TO, received {order!r}.")
     size, heads = settings.get("hidden_size"), settings.get("n_heads")
-    if isinstance(size, int) and isinstance(heads, int) and heads > 0 and size % heads:
-        problems.append(f"hidden_size: must be divisible by n_heads ({heads}), received {size}.")
+    if isinstance(size, int) and isinstance(heads, int):
+        least = 2 * heads if model in MODELS else heads  # rotary positions turn pairs of entries
+        if size % least:
+            problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
     if model in MODELS:
         problems += _our_problems(settings)
     if model in PRETRAINED and "train_stage" in settings:
@@ -158,7 +166,8 @@ def metric_problems(settings: Mapping[str, Any]) -> list[str]:
     chosen = settings.get("valid_metric")
     metrics = _as_list(settings.get("metrics", [] if chosen is None else chosen.split("@")[0]))
     topk = _as_list(settings.get("topk", 10))
-    unknown = [name for name in metrics if str(name).lower() not in metric_types]
+    named = [*metrics, *([] if chosen is None else [chosen.split("@")[0]])]
+    unknown = [name for name in dict.fromkeys(named) if str(name).lower() not in metric_types]
     if unknown:
         return [unknown_name("metric", str(name), metric_types) for name in unknown]
     kinds = {metric_types[str(name).lower()] for name in metrics}
@@ -212,8 +221,8 @@ def check_file(path: Path) -> None:
     if model is not None and model not in MODELS and model not in recbole_models():
         known = [*MODELS, *recbole_models()]
         problems.append(unknown_name("model", str(model), known, list_known=False))
-    if not problems:
-        problems = metric_problems(settings)
-        problems += eval_problems(settings) if "eval_args" in settings else []
+    sound = without_bad(settings, problems)
+    problems += metric_problems(sound)
+    problems += eval_problems(sound) if "eval_args" in sound else []
     if problems:
         raise RequestError(all_problems(str(path), problems))

@@ -19,7 +19,13 @@ from recbole.utils import ModelType, get_model
 
 import recbole_llm
 from recbole_llm import compat
-from recbole_llm.checks import known_keys, problems_among, problems_of, recbole_models
+from recbole_llm.checks import (
+    known_keys,
+    problems_among,
+    problems_of,
+    recbole_models,
+    without_bad,
+)
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
 from recbole_llm.plugin import MODELS
@@ -129,12 +135,18 @@ class LLMConfig(Config):
         asks_for_negatives = given.get("train_neg_sample_args") is not None or any(
             key.startswith("train_neg_sample_args.") for key in self._arguments
         )
-        if needs_no_negatives(final) and asks_for_negatives:
+        if self.model in MODELS and asks_for_negatives:
+            problems.append(
+                "train_neg_sample_args: is for RecBole's models. Set loss_type, num_negatives and "
+                "negative_sampling."
+            )
+        elif needs_no_negatives(final) and asks_for_negatives:
             problems.append(
                 "train_neg_sample_args: must be None where loss_type is CE, which scores all items;"
                 f" received {final['train_neg_sample_args']!r}."
             )
-        problems = problems or problems_among(final, model=self.model)
+        sound = {**self.internal_config_dict, **without_bad(final, problems)}
+        problems += problems_among(sound, model=self.model)
         if problems:
             raise RequestError(all_problems("settings", problems))
         self._drop_default_negatives(final)

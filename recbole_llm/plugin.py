@@ -30,8 +30,8 @@ class ModelEntry:
 
 
 MODELS: Mapping[str, ModelEntry] = {
-    "LLMInterestLinear": ModelEntry("recbole_llm.model.linear:LLMInterestLinear"),
-    "LLMInterestLSTM": ModelEntry("recbole_llm.model.lstm:LLMInterestLSTM"),
+    f"LLMInterest{kind}": ModelEntry(f"recbole_llm.model.{kind.lower()}:LLMInterest{kind}")
+    for kind in ("Linear", "RNN", "GRU", "LSTM", "Transformer")
 }
 
 

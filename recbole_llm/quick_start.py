@@ -79,7 +79,12 @@ def run_recbole(
 
 
 def _open_run_dir(config: LLMConfig) -> Path:
-    """Make the run's directory and write its configuration."""
+    """Make the run's directory and write its configuration, if there is data to run on."""
+    if not Path(config["data_path"]).is_dir():
+        raise RequestError(
+            f"data_path: {config['data_path']} is no folder. Name the one that holds "
+            f"{config['dataset']}.inter, or its parent."
+        )
     if config["run_dir"] is None:
         root = Path(config["checkpoint_dir"])
         run_dir = create_run_dir(root, model=config["model"], dataset=config["dataset"])

@@ -61,10 +61,24 @@ class Settings(BaseModel):
     """Share of the items that must have a text."""
     interest_pooling: Literal["mean", "sum"] = "mean"
     """Whether the running interest E_u is the mean or the sum of the item vectors so far."""
+    interest_combination: Literal["current", "sum", "gate"] = "current"
+    """Rank by the current interest, by its sum with the long-term one, or by a gate's mix."""
     training: Literal["all_positions", "prefixes"] = "all_positions"
     """Every position of a window at once, or one case a prefix as stock RecBole."""
     window_overlap: int = Field(default=0, ge=0)
     """Items of context that a window begins with where a long history is cut."""
+    loss_type: str = "CE"
+    """Ours: CE (softmax over all items), SCE (sampled softmax), BCE, GBCE, BPR, MSE."""
+    num_negatives: int = Field(default=256, ge=1)
+    """Negatives drawn a batch by SCE, BCE, GBCE and BPR, shared by its positions."""
+    negative_sampling: Literal["uniform", "popularity", "in_batch"] = "uniform"
+    """How they are drawn; in_batch takes the batch's own targets, whatever num_negatives says."""
+    gbce_calibration: float = Field(default=0.75, ge=0, le=1)
+    """GBCE's t: 0 is plain BCE, 1 is as calibrated as a full softmax."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """CE's share of probability that is spread over all items."""
+    scoring: Literal["inner", "cosine"] = "inner"
+    """Whether interests and items are compared by inner product or by cosine."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Scores are divided by it."""
     time_precision: Literal["exact", "recbole"] = "exact"
@@ -78,6 +92,8 @@ class Settings(BaseModel):
     """Size of the evolution's state."""
     num_layers: int = Field(default=1, ge=1)
     """Number of stacked layers of the evolution."""
+    n_heads: int = Field(default=2, ge=1)
+    """Attention heads; twice their number must divide hidden_size in ours."""
     dropout_prob: float = Field(default=0.2, ge=0, lt=1)
     """Share of entries zeroed in training."""
 
@@ -114,7 +130,6 @@ class RecBoleBounds(BaseModel):
     hidden_dropout_prob: float = Field(default=0.0, ge=0, lt=1)
     attn_dropout_prob: float = Field(default=0.0, ge=0, lt=1)
     n_layers: int = Field(default=1, ge=1)
-    n_heads: int = Field(default=1, ge=1)
     inner_size: int = Field(default=1, ge=1)
     topk: int | list[int] = 10
     metrics: str | Annotated[list[str], Field(min_length=1)] = "NDCG"

@@ -53,7 +53,7 @@ def test_the_process_arguments_are_never_read(monkeypatch) -> None:
         ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "shares of training"),
         ({"eval_args": {"order": "RO"}}, "eval_args.order: a sequence model needs TO"),
         ({"eval_args": None}, "eval_args"),
-        ({"loss_type": "BPR"}, "loss_type: unknown loss 'BPR'"),
+        ({"loss_type": "BPRR"}, "loss_type: unknown loss 'BPRR'. Did you mean 'BPR'"),
         ({"window_overlap": 50}, "window_overlap: must be below MAX_ITEM_LIST_LENGTH (50)"),
         ({"device": "cuda"}, "follows from use_gpu"),
         ({"nproc": 2}, "runs in one process"),
@@ -126,8 +126,10 @@ def test_no_string_of_a_dictionary_is_evaluated() -> None:
 
 
 def test_heads_must_divide_the_default_size_too() -> None:
-    with pytest.raises(RequestError, match="hidden_size: must be divisible by n_heads"):
+    with pytest.raises(RequestError, match="hidden_size: must be divisible by 3, received 64"):
         config_of("SASRec", n_heads=3)
+    with pytest.raises(RequestError, match="hidden_size: must be divisible by 4, received 130"):
+        config_of("LLMInterestTransformer", hidden_size=130)
 
 
 def test_eval_args_left_out_keep_their_defaults() -> None:
@@ -202,6 +204,18 @@ def test_check_names_all_that_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("model: LLMInterestLST\nepochs: 0\nlearning_rat: 1\n")
     with pytest.raises(RequestError, match="3 problems"):
         check_file(tmp_path / "a.yaml")
+
+
+def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "hiden_size: 8\nepochs: three\nmodel: SASRek\nmetrics: [Recal]\nvalid_metric: NDGC@10\n"
+        "eval_args: {mod: full}\n"
+    )
+    with pytest.raises(RequestError, match="6 problems"):
+        check_file(tmp_path / "a.yaml")
+    settings = {"hiden_size": 8, "metrics": ["Recal"], "epochs": "x", "eval_args": {"mode": "uni"}}
+    with pytest.raises(RequestError, match="4 problems"):
+        config_of(**settings)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def item_vectors(
         separator=config["field_separator"],
         encoding=config["encoding"],
     )
-    level = logging.WARNING if texts.report.duplicate_ids else logging.INFO
+    is_odd = texts.report.duplicate_ids or texts.report.missing or texts.report.empty
+    level = logging.WARNING if is_odd else logging.INFO
     logger.log(level, "Item text: %s", texts.report.summary())
     if not any(texts.texts):
         raise DataError(

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor
+from torch.nn import functional
 
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
-from recbole_llm.model.evolution import Evolution, SequenceDropout
+from recbole_llm.model.evolution import Combination, Evolution, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation
-from recbole_llm.model.losses import full_softmax, item_scores
+from recbole_llm.model.losses import (
+    BPR,
+    BinaryCrossEntropy,
+    FullSoftmax,
+    InterestMSE,
+    Negatives,
+    SampledSoftmax,
+    item_scores,
+)
 from recbole_llm.settings import Settings
 
 
@@ -44,6 +54,12 @@ class InterestModel(SequentialRecommender):
         )
         self.input_dropout = SequenceDropout(settings.dropout_prob)
         self.evolution = self.build_evolution(settings)
+        self.is_cosine = settings.scoring == "cosine"
+        counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
+        self.loss = build_loss(settings, counts=counts)
+        self.combination = Combination(
+            kind=settings.interest_combination, size=settings.embedding_size
+        )
 
     def build_evolution(self, settings: Settings) -> Evolution:
         """Return the layer that turns item vectors ``(B, L, H)`` into interests ``(B, L, H)``."""
@@ -59,7 +75,13 @@ class InterestModel(SequentialRecommender):
         Returns:
             ``(B, L, H)``; position t has read items 0..t only.
         """
-        return self.evolution(self.input_dropout(self.items.lookup(table, history)))
+        items = self.input_dropout(self.items.lookup(table, history))
+        states = self.combination(self.evolution(items), items)
+        return functional.normalize(states, dim=-1) if self.is_cosine else states
+
+    def candidates(self, table: Tensor) -> Tensor:
+        """Return the vectors ``(N, H)`` that interests are compared with."""
+        return functional.normalize(table, dim=-1) if self.is_cosine else table
 
     def last_interest(self, interaction: Interaction, table: Tensor) -> Tensor:
         """Return the interest after the last item of each history, ``(B, H)``."""
@@ -72,7 +94,7 @@ class InterestModel(SequentialRecommender):
         has_target = batch.targets > 0  # (B, T)
         states = self.interest(batch.history, table)[has_target]  # (P, H)
         targets = batch.targets[has_target]
-        return full_softmax(states, table, targets, temperature=self.temperature)
+        return self.loss(states, self.candidates(table), targets)
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
         """Return the loss of windows, or of RecBole's prefix cases."""
@@ -85,17 +107,40 @@ class InterestModel(SequentialRecommender):
         table = self.items.table()
         states = self.last_interest(interaction, table)
         targets = interaction[self.POS_ITEM_ID]
-        return full_softmax(states, table, targets, temperature=self.temperature)
+        return self.loss(states, self.candidates(table), targets)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Return the score of one item a row, ``(B,)``."""
         table = self.items.table()
         states = self.last_interest(interaction, table)
-        candidate = self.items.lookup(table, interaction[self.ITEM_ID])
+        candidate = self.items.lookup(self.candidates(table), interaction[self.ITEM_ID])
         return (states * candidate).sum(-1) / self.temperature
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Return the scores of all items, ``(B, N)``."""
         table = self.items.table()
         states = self.last_interest(interaction, table)
-        return item_scores(states, table, temperature=self.temperature)
+        return item_scores(states, self.candidates(table), temperature=self.temperature)
+
+
+def build_loss(settings: Settings, *, counts: Tensor) -> torch.nn.Module:
+    """Return the loss that ``loss_type`` names.
+
+    Args:
+        settings: Our settings.
+        counts: How often each item is a target in training, ``(N,)``.
+    """
+    temperature = settings.temperature
+    if settings.loss_type == "CE":
+        return FullSoftmax(temperature=temperature, label_smoothing=settings.label_smoothing)
+    if settings.loss_type == "MSE":
+        return InterestMSE()
+    negatives = Negatives(
+        how=settings.negative_sampling, number=settings.num_negatives, counts=counts
+    )
+    if settings.loss_type == "SCE":
+        return SampledSoftmax(temperature=temperature, negatives=negatives)
+    if settings.loss_type == "BPR":
+        return BPR(temperature=temperature, negatives=negatives)
+    calibration = settings.gbce_calibration if settings.loss_type == "GBCE" else 0.0
+    return BinaryCrossEntropy(temperature=temperature, negatives=negatives, calibration=calibration)

@@ -2,10 +2,12 @@
 
 Letters: B batch, L history length, H item-vector size. Every layer maps item vectors ``(B, L, H)``
 to the predicted next interest after each item, ``(B, L, H)``, reads no later position, and ignores
-what stands behind a history's end. Adding one is a class here and a line in the contract test.
+what stands behind a history's end. The transformer has a file of its own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -71,27 +73,63 @@ class LinearEvolution(Evolution):
         return self.theta(joined)
 
 
-class LSTMEvolution(Evolution):
-    """LSTM([E_u, X_u]) (Hochreiter and Schmidhuber, 1997), its states mapped back to item vectors.
+class RecurrentEvolution(Evolution):
+    """A recurrent network over [E_u, X_u], its states mapped back to item vectors.
 
     Args:
+        cell: ``nn.RNN`` (Elman, 1990), ``nn.GRU`` (Cho et al., 2014, arXiv 1406.1078) or
+            ``nn.LSTM`` (Hochreiter and Schmidhuber, 1997).
         size: H.
         hidden_size: Size of the state.
-        num_layers: Number of stacked LSTMs.
+        num_layers: Number of stacked networks.
         dropout: Share of a state zeroed between layers and before the output, in training.
         pooling: How E_u is pooled.
     """
 
     def __init__(
-        self, *, size: int, hidden_size: int, num_layers: int, dropout: float, pooling: str
+        self,
+        *,
+        cell: Callable[..., nn.RNNBase],
+        size: int,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        pooling: str,
     ) -> None:
         super().__init__(pooling=pooling)
         between = dropout if num_layers > 1 else 0.0
-        self.lstm = nn.LSTM(2 * size, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.network = cell(2 * size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.dropout = SequenceDropout(dropout)
         self.output = nn.Linear(hidden_size, size)
 
     def evolve(self, joined: Tensor) -> Tensor:
         """Run over the steps from a zero state."""
-        states, _ = self.lstm(joined)  # (B, L, hidden_size)
+        states, _ = self.network(joined)  # (B, L, hidden_size)
         return self.output(self.dropout(states))
+
+
+class Combination(nn.Module):
+    """How the current interest X and the long-term interest H_u make the one that is ranked by.
+
+    ``current`` is X, ``sum`` is X + H_u, ``gate`` is g X + (1 - g) H_u with g = σ(W [X, H_u]), one
+    gate an entry.
+
+    Args:
+        kind: ``current``, ``sum`` or ``gate``.
+        size: H.
+    """
+
+    def __init__(self, *, kind: str, size: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.gate = nn.Linear(2 * size, size) if kind == "gate" else None
+
+    def forward(self, current: Tensor, items: Tensor) -> Tensor:
+        """Combine current interests with the running mean of the items, both ``(B, L, H)``."""
+        if self.kind == "current":
+            return current
+        long_term = running_interest(items, pooling="mean")
+        if self.gate is None:
+            return current + long_term
+        share = torch.sigmoid(self.gate(torch.cat([current, long_term], -1)))
+        return share * current + (1 - share) * long_term

@@ -1,9 +1,18 @@
-"""Recommendation losses. Letters: P positions with a target, N items (row 0 is padding), H size."""
+"""Recommendation losses, each a mean over positions.
+
+Letters: P positions with a target, N items (row 0 is padding), K negatives, H item-vector size.
+Negatives are drawn once a batch and shared by its positions; one that is a position's own target
+does not count against it.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+MAX_CELLS = 2**26  # scores held at once: 256 MiB in float32
 
 
 def item_scores(interest: Tensor, table: Tensor, *, temperature: float) -> Tensor:
@@ -11,14 +20,152 @@ def item_scores(interest: Tensor, table: Tensor, *, temperature: float) -> Tenso
     return (interest / temperature) @ table.T
 
 
-def full_softmax(interest: Tensor, table: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
-    """Return the mean cross-entropy of targets ``(P,)`` under a softmax over all items.
+class Negatives(nn.Module):
+    """Draws the items that a target is compared with.
 
     Args:
-        interest: Predicted interests, ``(P, H)``.
-        table: Item vectors, ``(N, H)``. Padding, row 0, is no candidate.
-        targets: Item ids, none of them 0.
-        temperature: Divides the scores.
+        how: ``uniform``, ``popularity`` (as often as in training) or ``in_batch`` (the targets of
+            the batch, which come as often as in training).
+        number: K; ``in_batch`` has as many as there are positions.
+        counts: How often each item is a target in training, ``(N,)``.
     """
-    scores = item_scores(interest, table[1:], temperature=temperature)  # (P, N - 1)
-    return functional.cross_entropy(scores, targets - 1)
+
+    probability: Tensor
+
+    def __init__(self, *, how: str, number: int, counts: Tensor) -> None:
+        super().__init__()
+        self.how, self.number = how, number
+        weight = torch.ones(len(counts)) if how == "uniform" else counts.float()
+        weight[0] = 0.0  # padding
+        self.register_buffer("probability", weight / weight.sum(), persistent=False)
+
+    def draw(self, targets: Tensor) -> Tensor:
+        """Return the ids of K negatives for a batch with these targets ``(P,)``."""
+        if self.how == "in_batch":
+            return targets
+        return torch.multinomial(self.probability, self.number, replacement=True)
+
+    def log_expected(self, ids: Tensor, *, number: int) -> Tensor:
+        """Return the log of how often each id is expected among ``number`` negatives."""
+        return (number * self.probability[ids]).clamp(min=1e-12).log()
+
+
+class FullSoftmax(nn.Module):
+    """Cross-entropy under a softmax over all items.
+
+    Scores beyond ``MAX_CELLS`` are made in chunks of positions and again in the backward pass, so
+    that memory does not grow with P times N.
+
+    Args:
+        temperature: Divides the scores.
+        label_smoothing: Share of the target's probability spread over all items.
+    """
+
+    def __init__(self, *, temperature: float, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.temperature, self.label_smoothing = temperature, label_smoothing
+
+    def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
+        rows = max(1, MAX_CELLS // len(table))
+        if len(interest) <= rows:
+            return self._sum(interest, table, targets) / len(targets)
+        chunks = zip(interest.split(rows), targets.split(rows), strict=True)
+        sums = [checkpoint(self._sum, x, table, y, use_reentrant=False) for x, y in chunks]
+        return torch.stack(sums).sum() / len(targets)
+
+    def _sum(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        scores = item_scores(interest, table[1:], temperature=self.temperature)  # (P, N - 1)
+        return functional.cross_entropy(
+            scores, targets - 1, reduction="sum", label_smoothing=self.label_smoothing
+        )
+
+
+class SampledLoss(nn.Module):
+    """Base of losses that compare a target with drawn negatives."""
+
+    def __init__(self, *, temperature: float, negatives: Negatives) -> None:
+        super().__init__()
+        self.temperature, self.negatives = temperature, negatives
+
+    def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
+        drawn = self.negatives.draw(targets)  # (K,)
+        scaled = interest / self.temperature
+        positive = (scaled * table[targets]).sum(-1)  # (P,)
+        negative = scaled @ table[drawn].T  # (P, K)
+        return self.compare(positive, negative, targets=targets, drawn=drawn)
+
+    def compare(
+        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """Return the loss of target scores ``(P,)`` against negative scores ``(P, K)``."""
+        raise NotImplementedError(f"{type(self).__name__} must say how scores are compared")
+
+
+class SampledSoftmax(SampledLoss):
+    """Cross-entropy under a softmax over target and negatives, corrected by log Q.
+
+    Each score is lowered by the log of how often its item is expected among the negatives (Bengio
+    and Senécal, 2008; Yi et al., 2019), so that popular items are not pushed down for being drawn.
+    """
+
+    def compare(
+        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """Return the mean cross-entropy."""
+        number = len(drawn)
+        positive = positive - self.negatives.log_expected(targets, number=number)
+        negative = negative - self.negatives.log_expected(drawn, number=number)
+        negative = negative.masked_fill(drawn == targets[:, None], -torch.inf)
+        scores = torch.cat([positive[:, None], negative], 1)  # (P, 1 + K)
+        return functional.cross_entropy(scores, torch.zeros_like(targets))
+
+
+class BinaryCrossEntropy(SampledLoss):
+    """Binary cross-entropy of target and negatives; with ``calibration`` t > 0, gBCE.
+
+    gBCE (Petrov and Macdonald, 2023, arXiv 2308.07192) raises the target's probability to a power
+    β = α (t (1 − 1 / α) + 1 / α), where α = K / (N − 1) is the sampling rate: t = 0 is plain BCE,
+    t = 1 is as calibrated as a full softmax.
+    """
+
+    def __init__(self, *, temperature: float, negatives: Negatives, calibration: float) -> None:
+        super().__init__(temperature=temperature, negatives=negatives)
+        self.calibration = calibration
+
+    def compare(
+        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """Return the mean over the target and the negatives that count."""
+        num_items = len(self.negatives.probability) - 1
+        rate = min(1.0, len(drawn) / (num_items - 1))
+        power = rate * (self.calibration * (1 - 1 / rate) + 1 / rate)
+        counts = drawn != targets[:, None]  # (P, K)
+        losses = functional.softplus(negative) * counts
+        total = power * functional.softplus(-positive) + losses.sum(1)
+        return (total / (1 + counts.sum(1))).mean()
+
+
+class BPR(SampledLoss):
+    """Bayesian personalised ranking (Rendle et al., 2009, arXiv 1205.2618)."""
+
+    def compare(
+        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """Return the mean of −log σ(target − negative) over the negatives that count."""
+        counts = drawn != targets[:, None]  # (P, K)
+        losses = functional.softplus(negative - positive[:, None]) * counts
+        return (losses.sum(1) / counts.sum(1).clamp(min=1)).mean()
+
+
+class InterestMSE(nn.Module):
+    """Mean squared error between the predicted interest and the vector of the next item.
+
+    The item's vector is a constant here: were it learned by this loss, all items would meet in one
+    point.
+    """
+
+    def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
+        return functional.mse_loss(interest, table[targets].detach())

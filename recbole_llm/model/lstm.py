@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from recbole_llm.model.base import InterestModel
-from recbole_llm.model.evolution import LSTMEvolution
+from recbole_llm.model.evolution import RecurrentEvolution
 from recbole_llm.settings import Settings
 
 
 class LLMInterestLSTM(InterestModel):
     """An LSTM reads the text of a user's items and the interest so far; its state is the interest.
 
-    Differs from GRU4Rec (Tan et al., 2016) in that items enter as projected text vectors, joined by
-    the running interest, and in that each position of a history is trained at once.
+    Differs from GRU4Rec (Tan et al., 2016) in the cell, in that items enter as projected text
+    vectors, joined by the running interest, and in that each position is trained at once.
     """
 
-    def build_evolution(self, settings: Settings) -> LSTMEvolution:
+    def build_evolution(self, settings: Settings) -> RecurrentEvolution:
         """Return LSTM([E_u, X_u])."""
-        return LSTMEvolution(
+        return RecurrentEvolution(
+            cell=nn.LSTM,
             size=settings.embedding_size,
             hidden_size=settings.hidden_size,
             num_layers=settings.num_layers,

@@ -140,6 +140,7 @@ class InterestTrainer(SafeTrainer, Trainer):
         super().__init__(config, model)
         if config["enable_amp"] is None:
             self.enable_amp = self.device.type == "cpu" and cpu_has_bf16()
+        self.logger.info(f"Training in {'mixed' if self.enable_amp else 'float32'} precision.")
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         optimizer = super()._build_optimizer(**kwargs)

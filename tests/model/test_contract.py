@@ -39,6 +39,14 @@ def test_learns_the_ring_and_ranks_new_items_beside_their_twins(name, ring) -> N
     assert len(new) == 6 and new.max() <= 1
 
 
+@pytest.mark.parametrize("combination", ["sum", "gate"])
+def test_learns_the_ring_by_both_interests(name, ring, combination) -> None:
+    world = ring(name, interest_combination=combination, item_features=["text", "id"])
+    world.fit()
+    assert (ranks(world)[0] == 0).float().mean() > 0.95
+
+
+@pytest.mark.slow
 def test_shuffled_text_cannot_rank_new_items(name, ring) -> None:
     found = []
     for shuffle in range(4):

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from recbole_llm.model.evolution import LinearEvolution, running_interest
+from recbole_llm.model.attention import rotate
+from recbole_llm.model.evolution import (
+    Combination,
+    LinearEvolution,
+    SequenceDropout,
+    running_interest,
+)
 from recbole_llm.model.items import ItemRepresentation
-from recbole_llm.model.losses import full_softmax, item_scores
-
-
-def test_uniform_scores_cost_the_log_of_the_number_of_items() -> None:
-    loss = full_softmax(torch.zeros(2, 5), torch.ones(4, 5), torch.tensor([1, 3]), temperature=1.0)
-    assert loss.item() == pytest.approx(math.log(3))  # padding and three items
-
-
-def test_a_softmax_of_two_items_by_hand() -> None:
-    table = torch.tensor([[9.0], [1.0], [0.0]])  # padding would win if it were a candidate
-    loss = full_softmax(torch.tensor([[2.0]]), table, torch.tensor([1]), temperature=2.0)
-    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
+from recbole_llm.model.losses import item_scores
 
 
 def test_scores_are_inner_products_over_the_temperature() -> None:
@@ -48,6 +41,41 @@ def test_linear_evolution_is_theta_on_both_interests() -> None:
         layer.theta.bias.zero_()
     received = layer(torch.tensor([[[2.0], [4.0]]]))
     assert received.flatten().tolist() == [10 * 2 + 2, 10 * 3 + 4]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("current", [5.0, 7.0]), ("sum", [7.0, 10.0]), ("gate", [3.5, 5.0])]
+)
+def test_current_and_long_term_interest_by_hand(kind: str, expected: list[float]) -> None:
+    combination = Combination(kind=kind, size=1)
+    if combination.gate is not None:
+        torch.nn.init.zeros_(combination.gate.weight)
+        torch.nn.init.zeros_(combination.gate.bias)  # half of each
+    items = torch.tensor([[[2.0], [4.0]]])  # running means 2 and 3
+    received = combination(torch.tensor([[[5.0], [7.0]]]), items)
+    assert received.flatten().tolist() == expected
+
+
+def test_rotated_products_depend_on_the_distance_only() -> None:
+    query, key = torch.randn(8), torch.randn(8)
+    turned = [rotate(vector.expand(1, 1, 6, 8))[0, 0] for vector in (query, key)]
+    products = turned[0] @ turned[1].T  # (L, L)
+    for distance in range(-5, 6):
+        along = products.diagonal(distance)
+        assert torch.allclose(along, along[:1].expand_as(along), atol=1e-5)
+    assert products[0, 0].item() == pytest.approx((query @ key).item(), rel=1e-5)
+    assert not torch.allclose(products[0, 1], products[0, 2])
+
+
+def test_one_mask_for_all_steps_of_a_sequence() -> None:
+    dropout = SequenceDropout(0.5)
+    received = dropout(torch.ones(64, 5, 32))
+    assert torch.equal(received, received[:, :1].expand_as(received))
+    assert set(received.unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(received[0], received[1])
+    assert received.mean().item() == pytest.approx(1.0, abs=0.1)
+    ones = torch.ones(2, 3, 4)
+    assert torch.equal(dropout.eval()(ones), ones)
 
 
 def test_text_and_id_are_summed() -> None:

@@ -1,0 +1,142 @@
+"""Losses against values derived by hand: one-dimensional interests and items."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from recbole_llm.model import losses
+from recbole_llm.model.losses import (
+    BPR,
+    BinaryCrossEntropy,
+    FullSoftmax,
+    InterestMSE,
+    Negatives,
+    SampledSoftmax,
+)
+
+TABLE = torch.tensor([[9.0], [1.0], [0.0], [-1.0]])  # padding would win if it were a candidate
+COUNTS = torch.tensor([0, 2, 1, 1])
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def drawn(*ids: int, how: str = "uniform") -> Negatives:
+    """Return negatives that are always the ones given."""
+    negatives = Negatives(how=how, number=len(ids), counts=COUNTS)
+    negatives.draw = lambda targets: torch.tensor(ids)
+    return negatives
+
+
+def test_uniform_scores_cost_the_log_of_the_number_of_items() -> None:
+    loss = FullSoftmax(temperature=1.0)(torch.zeros(2, 1), TABLE, torch.tensor([1, 3]))
+    assert loss.item() == pytest.approx(math.log(3))
+
+
+def test_a_softmax_by_hand() -> None:
+    loss = FullSoftmax(temperature=2.0)(torch.tensor([[2.0]]), TABLE[:3], torch.tensor([1]))
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_label_smoothing_by_hand() -> None:
+    loss = FullSoftmax(temperature=1.0, label_smoothing=0.5)
+    received = loss(torch.tensor([[1.0]]), TABLE[:3], torch.tensor([1]))
+    first, second = -math.log(sigmoid(1)), -math.log(sigmoid(-1))
+    assert received.item() == pytest.approx(0.75 * first + 0.25 * second)
+
+
+def test_chunks_change_neither_loss_nor_gradient(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    interest = torch.randn(11, 4, generator=generator, requires_grad=True)
+    table = torch.randn(7, 4, generator=generator, requires_grad=True)
+    targets = torch.randint(1, 7, (11,), generator=generator)
+    loss = FullSoftmax(temperature=0.5, label_smoothing=0.1)
+    whole = loss(interest, table, targets)
+    expected = torch.autograd.grad(whole, (interest, table))
+    monkeypatch.setattr(losses, "MAX_CELLS", 3 * 7)
+    cut = loss(interest, table, targets)
+    received = torch.autograd.grad(cut, (interest, table))
+    assert torch.allclose(cut, whole)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(received, expected, strict=True))
+
+
+def test_a_sampled_softmax_of_every_item_once_is_the_full_one() -> None:
+    interest, target = torch.tensor([[2.0]]), torch.tensor([1])
+    full = FullSoftmax(temperature=1.0)(interest, TABLE, target)
+    sampled = SampledSoftmax(temperature=1.0, negatives=drawn(1, 2, 3))(interest, TABLE, target)
+    assert sampled.item() == pytest.approx(full.item())  # the target among them does not count
+
+
+def test_log_q_lowers_what_is_drawn_often() -> None:
+    loss = SampledSoftmax(temperature=1.0, negatives=drawn(1, 1, how="popularity"))
+    received = loss(torch.tensor([[1.0]]), TABLE, torch.tensor([2]))
+    # expected among two draws: item 1 once, item 2 half a time; scores 1 - log 1 and 0 - log 0.5
+    target, negative = math.log(2), 1.0
+    expected = -math.log(math.exp(target) / (math.exp(target) + 2 * math.exp(negative)))
+    assert received.item() == pytest.approx(expected)
+
+
+def test_binary_cross_entropy_by_hand() -> None:
+    loss = BinaryCrossEntropy(temperature=1.0, negatives=drawn(2, 3), calibration=0.0)
+    received = loss(torch.tensor([[2.0]]), TABLE, torch.tensor([1]))
+    terms = [sigmoid(2), 1 - sigmoid(0), 1 - sigmoid(-2)]
+    assert received.item() == pytest.approx(-sum(map(math.log, terms)) / 3)
+
+
+def test_gbce_by_hand() -> None:
+    loss = BinaryCrossEntropy(temperature=1.0, negatives=drawn(2), calibration=1.0)
+    received = loss(torch.tensor([[2.0]]), TABLE, torch.tensor([1]))
+    rate = 1 / 2  # one of the two items that are not the target; t = 1 makes it the power
+    expected = -(rate * math.log(sigmoid(2)) + math.log(1 - sigmoid(0))) / 2
+    assert received.item() == pytest.approx(expected)
+
+
+def test_bpr_by_hand() -> None:
+    loss = BPR(temperature=1.0, negatives=drawn(2, 3, 1))
+    received = loss(torch.tensor([[2.0]]), TABLE, torch.tensor([1]))
+    expected = -(math.log(sigmoid(2)) + math.log(sigmoid(4))) / 2  # the target does not count
+    assert received.item() == pytest.approx(expected)
+
+
+def test_mse_by_hand_moves_the_interest_only() -> None:
+    interest = torch.tensor([[3.0], [0.0]], requires_grad=True)
+    table = TABLE.clone().requires_grad_()
+    loss = InterestMSE()(interest, table, torch.tensor([1, 3]))
+    assert loss.item() == pytest.approx((2**2 + 1**2) / 2)
+    loss.backward()
+    assert interest.grad.flatten().tolist() == [2.0, 1.0] and table.grad is None
+
+
+@pytest.mark.parametrize(
+    ("how", "share"), [("uniform", [1 / 3] * 3), ("popularity", [0.5, 0.25, 0.25])]
+)
+def test_negatives_come_as_often_as_they_say(how: str, share: list[float]) -> None:
+    torch.manual_seed(0)
+    ids = Negatives(how=how, number=20_000, counts=COUNTS).draw(torch.tensor([1]))
+    frequency = torch.bincount(ids, minlength=4) / 20_000
+    assert frequency[0] == 0
+    assert frequency[1:].tolist() == pytest.approx(share, abs=0.02)
+
+
+def test_negatives_of_the_batch_are_its_targets() -> None:
+    negatives = Negatives(how="in_batch", number=5, counts=COUNTS)
+    assert negatives.draw(torch.tensor([3, 1])).tolist() == [3, 1]
+    assert negatives.log_expected(torch.tensor([1]), number=2).exp().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("loss", ["SCE", "BCE", "GBCE", "BPR"])
+@pytest.mark.parametrize("sampling", ["uniform", "popularity", "in_batch"])
+def test_a_model_learns_the_ring_by_drawn_negatives(ring, loss, sampling) -> None:
+    world = ring("LLMInterestLSTM", loss_type=loss, negative_sampling=sampling, num_negatives=8)
+    trainer = world.fit()
+    assert trainer.evaluate(world.valid, load_best_model=False)["hit@1"] > 0.8
+
+
+def test_mse_on_given_vectors_learns_the_ring_by_cosine(ring) -> None:
+    world = ring("LLMInterestLSTM", loss_type="MSE", scoring="cosine")
+    trainer = world.fit()
+    assert trainer.evaluate(world.valid, load_best_model=False)["hit@2"] > 0.5

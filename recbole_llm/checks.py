@@ -130,6 +130,8 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         model: The model's name.
     """
     problems = metric_problems(settings) + eval_problems(settings)
+    if settings["MODEL_TYPE"] != ModelType.SEQUENTIAL and settings.get("item_features") is not None:
+        problems.append(f"item_features: is for sequence models, which {model} is not.")
     if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         order = dict(settings["eval_args"] or {}).get("order")
         if order != "TO":

@@ -24,9 +24,11 @@ from recbole_llm.data.dataset import with_exact_order
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.files import write_json
 from recbole_llm.log import run_log
+from recbole_llm.model.text_embedding import TextEmbedding
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
+from recbole_llm.settings import Settings
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.trainer import safe_trainer
 
@@ -136,7 +138,27 @@ def _prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
 
 def _build_model(config: LLMConfig, train_data: Any) -> Any:
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    return config.model_class(config, train_data.dataset).to(config["device"])
+    model = config.model_class(config, train_data.dataset)
+    if config["model"] not in MODELS and config["item_features"] is not None:
+        _give_text(model, train_data.dataset, settings=Settings.from_config(config))
+    return model.to(config["device"])
+
+
+def _give_text(model: Any, dataset: Any, *, settings: Settings) -> None:
+    """Put text in place of the item embedding of one of RecBole's models, if asked to."""
+    vectors = dataset.item_vectors()
+    if vectors is None:  # item_features: id
+        return
+    embedding = getattr(model, "item_embedding", None)
+    if not isinstance(embedding, torch.nn.Embedding):
+        raise RequestError(
+            f"item_features: {type(model).__name__} has no item_embedding to put text into; "
+            "docs/text_in_recbole.md lists the models that have."
+        )
+    model.item_vectors = vectors
+    model.item_embedding = TextEmbedding(
+        embedding=embedding, text=vectors.table, use_id="id" in settings.features
+    )
 
 
 def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:

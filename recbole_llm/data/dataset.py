@@ -169,6 +169,15 @@ class ExactOrder(DatasetLike):
                 )
         return parts
 
+    def item_vectors(self) -> ItemVectors | None:
+        """Return the text vectors of the catalogue, or None where no item feature is text."""
+        return item_vectors(
+            self.config,
+            folder=Path(self.dataset_path),
+            dataset=self.dataset_name,
+            catalogue=[str(token) for token in self.field2id_token[self.iid_field]],
+        )
+
     def _has_exact_times(self) -> bool:
         return self.config["time_precision"] != "recbole" and self.time_field in self.inter_feat
 
@@ -291,12 +300,3 @@ class InterestDataset(ExactOrder, SequentialDataset):
                 "time; this split leaves gaps. Use training: prefixes."
             )
         return starts, count
-
-    def item_vectors(self) -> ItemVectors | None:
-        """Return the text vectors of the catalogue, or None where no item feature is text."""
-        return item_vectors(
-            self.config,
-            folder=Path(self.dataset_path),
-            dataset=self.dataset_name,
-            catalogue=[str(token) for token in self.field2id_token[self.iid_field]],
-        )

@@ -21,6 +21,7 @@ from recbole_llm.plugin import MODELS
 from recbole_llm.settings import RecBoleBounds, Settings, describe, find_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
+CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position of a window
 LOSSES = ("CE", "SCE", "BCE", "GBCE", "BPR", "MSE")
 PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 PRETRAINED = ("RaCT", "S3Rec")  # their stages hand over a pickle
@@ -136,6 +137,13 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         order = dict(settings["eval_args"] or {}).get("order")
         if order != "TO":
             problems.append(f"eval_args.order: a sequence model needs TO, received {order!r}.")
+    if model not in (*MODELS, *CAUSAL) and settings.get("training") == "all_positions":
+        problems.append(
+            f"training: all_positions is for our models, {' and '.join(CAUSAL)}, which are causal; "
+            f"received it for {model}."
+        )
+    if learns_windows(model, settings.get("training")) and settings["loss_type"] != "CE":
+        problems.append("training: all_positions of RecBole's models needs loss_type CE.")
     size, heads = settings.get("hidden_size"), settings.get("n_heads")
     if isinstance(size, int) and isinstance(heads, int):
         least = 2 * heads if model in MODELS else heads  # rotary positions turn pairs of entries
@@ -149,6 +157,11 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
             "this command writes and reads none. Use recbole.quick_start.run_recbole for it."
         )
     return problems
+
+
+def learns_windows(model: str, training: str | None) -> bool:
+    """Tell whether one of RecBole's models is to learn every position of a window."""
+    return model in CAUSAL and training == "all_positions"
 
 
 def _our_problems(settings: Mapping[str, Any]) -> list[str]:

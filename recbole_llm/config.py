@@ -21,6 +21,7 @@ import recbole_llm
 from recbole_llm import compat
 from recbole_llm.checks import (
     known_keys,
+    learns_windows,
     problems_among,
     problems_of,
     recbole_models,
@@ -151,6 +152,9 @@ class LLMConfig(Config):
             raise RequestError(all_problems("settings", problems))
         self._drop_default_negatives(final)
         self._load_times(final)
+        if learns_windows(self.model, final.get("training")) and "train_batch_size" not in given:
+            final["train_batch_size"] = 128
+            self.notices.append("training all_positions: train_batch_size is 128 windows.")
         final["data_path"] = str(Path(final["data_path"]).resolve())
         self.resolved = copy.deepcopy(final) | {"model": self.model, "dataset": self.dataset}
         del self.resolved["MODEL_TYPE"]

@@ -15,22 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.data import data_preparation
-from recbole.data import dataset as dataset_module
-from recbole.utils import ModelType, get_environment, get_trainer, init_seed, set_color
+from recbole.utils import get_environment, set_color
 
+from recbole_llm.build import build_model, create_dataset, prepare, trainer_class
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.dataset import with_exact_order
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.files import write_json
 from recbole_llm.log import run_log
-from recbole_llm.model.text_embedding import TextEmbedding
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
-from recbole_llm.settings import Settings
 from recbole_llm.train.checkpoints import load_checkpoint
-from recbole_llm.train.trainer import safe_trainer
 
 
 def run_recbole(
@@ -111,67 +106,17 @@ def _interrupted(run_dir: Path) -> str:
     return f"Interrupted before the first checkpoint; {run_dir} holds the configuration and log."
 
 
-def create_dataset(config: LLMConfig) -> Any:
-    """Return RecBole's dataset for the model, in exact time order; never from a pickle."""
-    name = config["model"] + "Dataset"
-    default = {
-        ModelType.SEQUENTIAL: "SequentialDataset",
-        ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
-    }.get(config["MODEL_TYPE"], "Dataset")
-    dataset_class = getattr(dataset_module, name, None) or getattr(dataset_module, default)
-    return with_exact_order(dataset_class)(config)
-
-
-def _prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
-    """Return the dataset and its training, validation and test loaders."""
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    getLogger().info(dataset)
-    most = max(config["topk"])
-    if most >= dataset.item_num:
-        raise RequestError(
-            f"topk: at most the number of items, {dataset.item_num - 1}; received {most}."
-        )
-    loaders = data_preparation(config, dataset)
-    return (dataset, *loaders)
-
-
-def _build_model(config: LLMConfig, train_data: Any) -> Any:
-    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    model = config.model_class(config, train_data.dataset)
-    if config["model"] not in MODELS and config["item_features"] is not None:
-        _give_text(model, train_data.dataset, settings=Settings.from_config(config))
-    return model.to(config["device"])
-
-
-def _give_text(model: Any, dataset: Any, *, settings: Settings) -> None:
-    """Put text in place of the item embedding of one of RecBole's models, if asked to."""
-    vectors = dataset.item_vectors()
-    if vectors is None:  # item_features: id
-        return
-    embedding = getattr(model, "item_embedding", None)
-    if not isinstance(embedding, torch.nn.Embedding):
-        raise RequestError(
-            f"item_features: {type(model).__name__} has no item_embedding to put text into; "
-            "docs/text_in_recbole.md lists the models that have."
-        )
-    model.item_vectors = vectors
-    model.item_embedding = TextEmbedding(
-        embedding=embedding, text=vectors.table, use_id="id" in settings.features
-    )
-
-
 def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     logger = getLogger()
     logger.info(config)
     begin = time.perf_counter()
-    _dataset, train_data, valid_data, test_data = _prepare(config)
+    _dataset, train_data, valid_data, test_data = prepare(config)
     prepared = time.perf_counter()
-    model = _build_model(config, train_data)
+    model = build_model(config, train_data)
     encoded = time.perf_counter()
     logger.info(model)
 
-    trainer = safe_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))(config, model)
+    trainer = trainer_class(config)(config, model)
     best_valid_score, best_valid_result = trainer.fit(
         train_data, valid_data, saved=saved, show_progress=config["show_progress"]
     )
@@ -250,8 +195,8 @@ def load_run(
         )
     config = _stored_config(run_dir / CONFIG, trust_remote_code=trust_remote_code)
     config["run_dir"] = str(run_dir.resolve())
-    dataset, *loaders = _prepare(config)
-    model = _build_model(config, loaders[0])
+    dataset, *loaders = prepare(config)
+    model = build_model(config, loaders[0])
     load_checkpoint(run_dir / WEIGHTS, model, device=config["device"])
     model.eval()
     return (config, model, dataset, *loaders)

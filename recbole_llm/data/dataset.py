@@ -30,10 +30,9 @@ EVENT = "_event"  # column of a case: where its target stands in the flat array 
 class ExactOrder(DatasetLike):
     """Mixin for any RecBole dataset: reads files without losing rows, keeps events in exact order.
 
-    With ``time_precision: exact`` events that RecBole orders by time are put in the order of their
-    float64 timestamps, ties in file order, before they become float32; every later sort is stable
-    and float32 preserves ``<=``, so that the order holds. ``time_precision: recbole`` leaves
-    RecBole's own order untouched.
+    With ``time_precision: exact`` events are put in the order of their float64 timestamps, ties in
+    file order, before they become float32; every later sort is stable and float32 preserves ``<=``.
+    ``time_precision: recbole`` leaves RecBole's own order untouched.
     """
 
     inter_feat: Any

@@ -10,10 +10,10 @@ import torch
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
+from recbole_llm.build import create_dataset
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import EVENT, InterestDataset
 from recbole_llm.errors import DataError
-from recbole_llm.quick_start import create_dataset
 from recbole_llm.train.trainer import WindowLoader
 
 ML_100K_USERS = 943

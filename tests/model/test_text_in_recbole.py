@@ -24,9 +24,7 @@ PROJECTION = "weight/item_embedding.projection.weight"
 def films(write_dataset) -> dict:
     """Return settings for a small dataset with titles and classes."""
     events = [
-        (f"u{user}", f"i{5 * user + step}", float(step))
-        for user in range(60)
-        for step in range(7)
+        (f"u{user}", f"i{5 * user + step}", float(step)) for user in range(60) for step in range(7)
     ]
     folder = write_dataset(events)
     rows = [f"i{k}\ttitle {k}\tclass {k % 3}" for k in range(310)]

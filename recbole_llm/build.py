@@ -1,0 +1,83 @@
+"""From a configuration to its parts: dataset, loaders, model, trainer."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from typing import Any
+
+import torch
+from recbole.data import data_preparation
+from recbole.data import dataset as dataset_module
+from recbole.utils import ModelType, get_trainer, init_seed
+
+from recbole_llm.checks import learns_windows
+from recbole_llm.config import LLMConfig
+from recbole_llm.data.dataset import InterestDataset, with_exact_order
+from recbole_llm.errors import RequestError
+from recbole_llm.model.all_positions import with_all_positions
+from recbole_llm.model.text_embedding import TextEmbedding
+from recbole_llm.plugin import MODELS
+from recbole_llm.settings import Settings
+from recbole_llm.train.trainer import InterestTrainer, safe_trainer
+
+
+def create_dataset(config: LLMConfig) -> Any:
+    """Return RecBole's dataset for the model, in exact time order; never from a pickle."""
+    if learns_windows(config["model"], config["training"]):
+        return InterestDataset(config)
+    name = config["model"] + "Dataset"
+    default = {
+        ModelType.SEQUENTIAL: "SequentialDataset",
+        ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
+    }.get(config["MODEL_TYPE"], "Dataset")
+    dataset_class = getattr(dataset_module, name, None) or getattr(dataset_module, default)
+    return with_exact_order(dataset_class)(config)
+
+
+def prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
+    """Return the dataset and its training, validation and test loaders."""
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    getLogger().info(dataset)
+    most = max(config["topk"])
+    if most >= dataset.item_num:
+        raise RequestError(
+            f"topk: at most the number of items, {dataset.item_num - 1}; received {most}."
+        )
+    loaders = data_preparation(config, dataset)
+    return (dataset, *loaders)
+
+
+def build_model(config: LLMConfig, train_data: Any) -> Any:
+    """Return the model on its device, with text or windows where a model of RecBole's has them."""
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    has_windows = learns_windows(config["model"], config["training"])
+    model_class = with_all_positions(config.model_class) if has_windows else config.model_class
+    model = model_class(config, train_data.dataset)
+    if config["model"] not in MODELS and config["item_features"] is not None:
+        _give_text(model, train_data.dataset, settings=Settings.from_config(config))
+    return model.to(config["device"])
+
+
+def _give_text(model: Any, dataset: Any, *, settings: Settings) -> None:
+    """Put text in place of the item embedding of one of RecBole's models, if asked to."""
+    vectors = dataset.item_vectors()
+    if vectors is None:  # item_features: id
+        return
+    embedding = getattr(model, "item_embedding", None)
+    if not isinstance(embedding, torch.nn.Embedding):
+        raise RequestError(
+            f"item_features: {type(model).__name__} has no item_embedding to put text into; "
+            "docs/text_in_recbole.md lists the models that have."
+        )
+    model.item_vectors = vectors
+    model.item_embedding = TextEmbedding(
+        embedding=embedding, text=vectors.table, use_id="id" in settings.features
+    )
+
+
+def trainer_class(config: LLMConfig) -> type:
+    """Return the trainer of the model, with safe checkpoints and guards."""
+    if learns_windows(config["model"], config["training"]):
+        return InterestTrainer
+    return safe_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))

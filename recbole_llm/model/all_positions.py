@@ -1,0 +1,47 @@
+"""All-position training for RecBole's causal sequence models."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_llm.data.batches import WindowBatch
+from recbole_llm.model.losses import FullSoftmax
+
+ModelLike: Any = object  # what a mixin of a RecBole model may ask of itself
+
+
+class AllPositions(ModelLike):
+    """Mixin for a causal model of RecBole's whose ``forward`` ends in ``gather_indexes``.
+
+    Given windows, the gathering is left out, so that every position's state is compared with its
+    own target; given RecBole's cases, nothing is different.
+    """
+
+    _keeps_positions = False
+
+    def gather_indexes(self, output: Tensor, index: Tensor) -> Tensor:
+        """Return the states at ``index``, ``(B, H)``; of windows all of them, ``(B, L, H)``."""
+        return output if self._keeps_positions else super().gather_indexes(output, index)
+
+    def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
+        """Return the loss of windows, a softmax over all items, or of RecBole's cases."""
+        if not isinstance(interaction, WindowBatch):
+            return super().calculate_loss(interaction)
+        self._keeps_positions = True
+        try:
+            states = self.forward(interaction.history, interaction.lengths)  # (B, L, H)
+        finally:
+            self._keeps_positions = False
+        has_target = interaction.targets > 0
+        loss = FullSoftmax(temperature=1.0)
+        return loss(states[has_target], self.item_embedding.weight, interaction.targets[has_target])
+
+
+@lru_cache(maxsize=8)
+def with_all_positions(model_class: type) -> type:
+    """Return a model class that learns from windows too and is otherwise the one given."""
+    return type(model_class.__name__, (AllPositions, model_class), {})

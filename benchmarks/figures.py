@@ -1,8 +1,12 @@
-"""Writes the README's figures from results/: uv run python benchmarks/figures.py."""
+"""Writes the README's figures and docs/ablations.md from results/.
+
+uv run python benchmarks/figures.py
+"""
 
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +69,34 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def ablations() -> str:
+    """Return the page of ablations: mean and standard deviation over seeds of each value."""
+    lines = [
+        "# Ablations",
+        "",
+        "Test and validation NDCG@10 of `LLMInterestLSTM`, or the model named, at its defaults but",
+        "for one setting. Defaults follow the validation column. `benchmarks/ablation.py`",
+        "measures, `benchmarks/figures.py` writes this page.",
+    ]
+    for file in sorted((ROOT / "results" / "ablation").glob("*.json")):
+        dataset, _, setting = file.stem.rpartition("-")
+        lines += ["", f"## `{setting}` on {dataset}", ""]
+        lines += ["| value | validation | test | seeds |", "|---|---|---|---|"]
+        for value, runs in json.loads(file.read_text(encoding="utf-8")).items():
+            cells = [spread([run[part] for run in runs.values()]) for part in ("valid", "test")]
+            lines.append(f"| {value} | {' | '.join(cells)} | {len(runs)} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: list[float]) -> str:
+    """Return mean ± standard deviation; of one value there is no deviation."""
+    deviation = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
+    return f"{statistics.mean(values):.4f} ± {deviation}"
+
+
 def main() -> None:
-    """Put the table between the README's marks."""
+    """Put the table between the README's marks, and write the page."""
+    (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     readme = ROOT / "README.md"
     head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     readme.write_text(head + BEGIN + table() + END + rest.split(END)[1], encoding="utf-8")

@@ -70,6 +70,7 @@ def test_recbole_finds_our_parts_whatever_is_imported_first(first: str) -> None:
     assert python(first + LOOK_UP) == FOUND
 
 
+@pytest.mark.slow
 def test_a_spawned_child_finds_our_models() -> None:
     code = """
     import pickle, subprocess, sys

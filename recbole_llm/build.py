@@ -18,7 +18,10 @@ from recbole_llm.model.all_positions import with_all_positions
 from recbole_llm.model.text_embedding import TextEmbedding
 from recbole_llm.plugin import MODELS
 from recbole_llm.settings import Settings
+from recbole_llm.train.engine import Engine
 from recbole_llm.train.trainer import InterestTrainer, safe_trainer
+
+ENGINE_SETTINGS = ("gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps", "ema_decay")
 
 
 def create_dataset(config: LLMConfig) -> Any:
@@ -77,7 +80,17 @@ def _give_text(model: Any, dataset: Any, *, settings: Settings) -> None:
 
 
 def trainer_class(config: LLMConfig) -> type:
-    """Return the trainer of the model, with safe checkpoints and guards."""
+    """Return the trainer of the model, with safe checkpoints and guards.
+
+    Raises:
+        RequestError: If a setting is given that this trainer's own loop would not heed.
+    """
     if learns_windows(config["model"], config["training"]):
         return InterestTrainer
-    return safe_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))
+    found = safe_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))
+    if not issubclass(found, Engine):
+        unheeded = [key for key in ENGINE_SETTINGS if config[key] is not None]
+        if unheeded:
+            name = config["model"]
+            raise RequestError(f"{', '.join(unheeded)}: {name} trains in a loop of its own.")
+    return found

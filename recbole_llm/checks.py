@@ -39,9 +39,10 @@ READ_BY_RECBOLE = frozenset(
 )  # fmt: skip
 SET_BY_RECBOLE = {
     "device": "it follows from use_gpu and gpu_id",
+    "nproc": "write --nproc=K on the command line, or call run_recbole(nproc=K)",
     **dict.fromkeys(
-        ("ip", "local_rank", "nproc", "offset", "port", "world_size"),
-        "this command runs in one process; recbole.quick_start.run runs several",
+        ("ip", "local_rank", "offset", "port", "world_size"),
+        "--nproc=K runs several processes on this machine and needs none of it",
     ),
 }
 

@@ -1,26 +1,32 @@
 """The commands ``run_recbole`` and ``recbole-llm``; the only file that prints.
 
-Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
+Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from recbole_llm.errors import RecBoleLLMError, RequestError, unknown_name
 
 TRACEBACK = "RECBOLE_LLM_TRACEBACK"
 USAGE_RUN = """\
-usage: run_recbole --model=M --dataset=D [--config_files "a.yaml b.yaml"] [--key=value ...]
+usage: run_recbole --model=M --dataset=D [--config_files "a.yaml b.yaml"] [--nproc=K]
+                   [--key=value ...]
+       run_recbole --resume=RUN_DIR
 
 Trains a model of recbole-llm or of RecBole on a dataset and tests it. Settings are RecBole's and
-ours (docs/settings.md), nested ones as --eval_args.mode=full. The log goes to stderr; the last line
-of stdout is the result as JSON."""
+ours (docs/settings.md), nested ones as --eval_args.mode=full. --nproc=K trains in K processes, one
+a GPU, or on the CPU. --resume goes on with a run that was stopped, as if it had not been. The log
+goes to stderr; the last line of stdout is the result as JSON."""
 
 USAGE = """\
 usage: recbole-llm COMMAND ...
@@ -41,12 +47,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _guarded(_dispatch, sys.argv[1:] if argv is None else argv)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; what an interrupt leaves in order, this does too."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         command(argv)
     except RecBoleLLMError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -86,9 +105,19 @@ def _run_recbole(argv: Sequence[str]) -> None:
         print(USAGE_RUN)
         return
     arguments, files = _request(argv)
+    resume, nproc = arguments.pop("resume", None), arguments.pop("nproc", None)
+    if nproc is not None and not nproc.isdecimal():
+        raise RequestError(f"nproc: must be a number of processes, received {nproc!r}.")
     from recbole_llm.quick_start import run_recbole
 
-    _print_json(run_recbole(config_file_list=files, arguments=arguments))
+    _print_json(
+        run_recbole(
+            config_file_list=files,
+            arguments=arguments,
+            resume=resume,
+            nproc=None if nproc is None else int(nproc),
+        )
+    )
 
 
 def _check(argv: Sequence[str]) -> None:

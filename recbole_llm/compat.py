@@ -57,6 +57,30 @@ def apply() -> None:
     trainer.dict2str = short_metrics
 
 
+def no_tensorboard() -> None:
+    """Let trainers of this process write no event files; another process writes them.
+
+    RecBole's trainer opens a SummaryWriter in its constructor, in each process of several
+    (trainer.py:109). Until it asks for the rank first.
+    """
+    import recbole.trainer.trainer as trainer
+
+    trainer.get_tensorboard = lambda logger: NoWriter()
+
+
+class NoWriter:
+    """A SummaryWriter that writes nothing."""
+
+    def add_scalar(self, *args: Any) -> None:
+        """Write nothing."""
+
+    def add_hparams(self, *args: Any) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
 def add_numpy_names() -> None:
     """Give NumPy the old names that RecBole's code still says.
 

@@ -68,3 +68,15 @@ def run_log(file: Path, *, level: str) -> Iterator[None]:
         root.handlers[:] = before
         root.setLevel(before_level)
         to_file.close()
+
+
+@contextmanager
+def no_log() -> Iterator[None]:
+    """Log nothing while the block runs, in a process beside the one that logs."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers[:] = [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        root.handlers[:] = before

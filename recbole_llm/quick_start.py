@@ -14,18 +14,21 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import torch
 from recbole.utils import get_environment, set_color
 
 from recbole_llm.build import build_model, create_dataset, prepare, trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.files import write_json
-from recbole_llm.log import run_log
+from recbole_llm.launch import refuse_too_many, run_in_processes
+from recbole_llm.log import no_log, run_log
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
-from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
+from recbole_llm.resume import stored_run
+from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
+from recbole_llm.train.engine import Engine
+from recbole_llm.train.world import current_world
 
 
 def run_recbole(
@@ -37,6 +40,8 @@ def run_recbole(
     queue: Any = None,
     *,
     arguments: Mapping[str, str] | None = None,
+    resume: str | Path | None = None,
+    nproc: int | None = None,
 ) -> dict[str, Any]:
     """Train a model on a dataset, test its best epoch, and keep the run in a directory of its own.
 
@@ -48,6 +53,10 @@ def run_recbole(
         saved: Whether the best epoch is kept and tested, rather than the last one.
         queue: Receives the result too, for a caller in another process.
         arguments: Settings as raw strings, such as a command line's; they precede all others.
+        resume: Directory of a run that was stopped, to go on with; settings need not be given
+            again, and must not differ. Of a finished run its result is returned.
+        nproc: Number of processes, one a GPU, or on the CPU, that train together; 1, or as many as
+            a resumed run had, by default.
 
     Returns:
         RecBole's keys (``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``,
@@ -58,24 +67,44 @@ def run_recbole(
         RequestError: If the request is wrong: a key, a value, a file.
         NonFiniteError: If vectors, losses or scores are not finite.
     """
-    config = LLMConfig(
-        model, dataset, config_file_list, dict(config_dict or {}), arguments=arguments
-    )
-    run_dir = _open_run_dir(config)
-    with run_log(run_dir / f"{run_dir.name}.log", level=config["state"]):
-        for notice in config.notices:
-            getLogger().info(notice)
-        try:
-            result = _run(config, run_dir=run_dir, saved=saved)
-        except KeyboardInterrupt:
-            getLogger().warning(_interrupted(run_dir))
-            raise
+    if resume is not None:
+        stored = stored_run(Path(resume))
+        if stored.result is not None:
+            return stored.result
+        config = stored.config_for(model, dataset, config_file_list, config_dict, arguments)
+        run_dir, nproc = stored.run_dir, stored.processes(nproc)
+    else:
+        config = LLMConfig(
+            model, dataset, config_file_list, dict(config_dict or {}), arguments=arguments
+        )
+        nproc = 1 if nproc is None else nproc
+        refuse_too_many(nproc, config)
+        run_dir = _open_run_dir(config, nproc=nproc)
+    if nproc > 1:
+        trust = bool(config["trust_remote_code"])
+        result = run_in_processes(run_dir, size=nproc, saved=saved, trust_remote_code=trust)
+    else:
+        result = run_here(config, run_dir=run_dir, saved=saved)
     if queue is not None:
         queue.put(result)
     return result
 
 
-def _open_run_dir(config: LLMConfig) -> Path:
+def run_here(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
+    """Run a configuration in this process, with its log, and return the result."""
+    is_first = current_world().is_first
+    log = run_log(run_dir / f"{run_dir.name}.log", level=config["state"]) if is_first else no_log()
+    with log:
+        for notice in config.notices:
+            getLogger().info(notice)
+        try:
+            return _run(config, run_dir=run_dir, saved=saved)
+        except KeyboardInterrupt:
+            getLogger().warning(_interrupted(run_dir))
+            raise
+
+
+def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
     """Make the run's directory and write its configuration, if there is data to run on."""
     if not Path(config["data_path"]).is_dir():
         raise RequestError(
@@ -87,10 +116,13 @@ def _open_run_dir(config: LLMConfig) -> Path:
         run_dir = create_run_dir(root, model=config["model"], dataset=config["dataset"])
     else:
         run_dir = Path(config["run_dir"]).resolve()
-        if (run_dir / RESULT).exists() or (run_dir / WEIGHTS).exists():
-            raise RequestError(f"run_dir: {run_dir} holds a run already. Name a new directory.")
+        if any((run_dir / name).exists() for name in (RESULT, WEIGHTS, STATE)):
+            raise RequestError(
+                f"run_dir: {run_dir} holds a run already. Name a new directory, or go on with "
+                f"--resume={run_dir}."
+            )
     config["run_dir"] = str(run_dir)
-    facts = {"model": config["model"], "dataset": config["dataset"]}
+    facts = {"model": config["model"], "dataset": config["dataset"], "processes": nproc}
     facts |= {"settings": config.resolved, "data_sha256": data_sha256(config)}
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -101,9 +133,7 @@ def _open_run_dir(config: LLMConfig) -> Path:
 
 
 def _interrupted(run_dir: Path) -> str:
-    if (run_dir / WEIGHTS).exists():
-        return f"Interrupted. The best epoch so far is kept: recbole_llm.load_run({str(run_dir)!r})"
-    return f"Interrupted before the first checkpoint; {run_dir} holds the configuration and log."
+    return f"Interrupted. All whole epochs are kept: run_recbole --resume={run_dir} goes on."
 
 
 def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
@@ -123,6 +153,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     test_result = trainer.evaluate(
         test_data, load_best_model=saved, show_progress=config["show_progress"]
     )
+    if isinstance(trainer, Engine):
+        trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
 
     _log_results(config, best_valid_result, test_result)
@@ -147,7 +179,9 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         "best_epoch": trainer.best_epoch,
         "run_dir": str(run_dir),
     }
-    write_json(run_dir / RESULT, {"schema": 1, **result, **provenance(config, model)})
+    if current_world().is_first:
+        write_json(run_dir / RESULT, {"schema": 1, **result, **provenance(config, model)})
+        (run_dir / STATE).unlink(missing_ok=True)
     return result
 
 
@@ -193,40 +227,12 @@ def load_run(
             f"{run_dir}: not a run directory. RecBole's .pth files are pickles, which can run code,"
             " and are never opened; train the model again."
         )
-    config = _stored_config(run_dir / CONFIG, trust_remote_code=trust_remote_code)
-    config["run_dir"] = str(run_dir.resolve())
+    config = stored_run(run_dir).config(trust_remote_code=trust_remote_code)
     dataset, *loaders = prepare(config)
     model = build_model(config, loaders[0])
     load_checkpoint(run_dir / WEIGHTS, model, device=config["device"])
     model.eval()
     return (config, model, dataset, *loaders)
-
-
-def _stored_config(path: Path, *, trust_remote_code: bool) -> LLMConfig:
-    """Return a run's configuration for this machine, if its data is what it was."""
-    stored = read_json(path)
-    kinds = {"model": str, "dataset": str, "settings": dict, "data_sha256": dict}
-    for key, kind in kinds.items():
-        if not isinstance(stored.get(key), kind):
-            raise RunDirError(
-                f"{path}: {key} must be a {kind.__name__}, received {stored.get(key)!r}."
-            )
-    settings = stored["settings"]
-    if settings.get("trust_remote_code") and not trust_remote_code:
-        raise RunDirError(
-            f"{path}: the text encoder {settings.get('text_encoder')!r} runs code of its own. Read "
-            "it, then call load_run(run_dir, trust_remote_code=True)."
-        )
-    if torch.cuda.device_count() <= 1:
-        settings = settings | {"gpu_id": "0"}  # whichever of its GPUs that machine used
-    config = LLMConfig(stored["model"], stored["dataset"], None, settings)
-    for name, digest in data_sha256(config).items():
-        if stored["data_sha256"].get(name) != digest:
-            raise RunDirError(
-                f"{Path(config['data_path']) / name}: is not the file that the run read (its "
-                "sha256 differs), so that ids and texts may differ. Restore it, or train again."
-            )
-    return config
 
 
 def encode(

@@ -13,6 +13,7 @@ from recbole_llm.errors import RunDirError
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 RESULT = "result.json"
+STATE = "training.safetensors"
 
 
 def create_run_dir(root: Path, *, model: str, dataset: str) -> Path:

@@ -81,6 +81,14 @@ class Settings(BaseModel):
     """Whether interests and items are compared by inner product or by cosine."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Scores are divided by it."""
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    """Batches whose gradients make one step."""
+    lr_scheduler_type: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up: constant, or falling to 0 along a cosine over epochs."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises to its value."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the average of the weights that is validated and kept; 0 keeps no average."""
     time_precision: Literal["exact", "recbole"] = "exact"
     """Order by exact times, or by RecBole's float32 ones."""
     run_dir: str | None = None

@@ -95,17 +95,21 @@ class WindowBatch:
         lengths: Inputs in each row, ``(B,)``.
         targets: The item after each input, ``(B, T)``; 0 where there is nothing to learn (padding
             and context).
+        weight: What its loss counts for: 1, or, of a part of a batch that several processes share,
+            the part's share of the targets times the number of processes.
     """
 
     history: Tensor
     lengths: Tensor
     targets: Tensor
+    weight: float = 1.0
 
     def to(self, device: torch.device) -> WindowBatch:
         """Return the batch on a device."""
-        return WindowBatch(
-            self.history.to(device), self.lengths.to(device), self.targets.to(device)
+        history, lengths, targets = (
+            tensor.to(device) for tensor in (self.history, self.lengths, self.targets)
         )
+        return WindowBatch(history, lengths, targets, self.weight)
 
 
 class WindowSampler:
@@ -122,6 +126,8 @@ class WindowSampler:
         overlap: Context of a window that a cut begins.
         batch_size: Windows a batch.
         seed: Epoch ``k`` is a pure function of ``(seed, k)``.
+        rank: Which of the processes draws; each gets its part of every batch.
+        num_ranks: Number of processes.
     """
 
     def __init__(
@@ -134,6 +140,8 @@ class WindowSampler:
         overlap: int,
         batch_size: int,
         seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
         self.items = items
         self.starts = starts
@@ -142,6 +150,7 @@ class WindowSampler:
         self.overlap = min(overlap, max_length - 1)
         self.batch_size = batch_size
         self.seed = seed
+        self.rank, self.num_ranks = rank, num_ranks
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -161,9 +170,13 @@ class WindowSampler:
 
     def __iter__(self) -> Iterator[WindowBatch]:
         for batch in self.batches:
-            yield self._gather(batch)
+            yield self._gather(batch[self.rank :: self.num_ranks], of=batch)
 
-    def _gather(self, batch: np.ndarray) -> WindowBatch:
+    def _gather(self, batch: np.ndarray, *, of: np.ndarray) -> WindowBatch:
+        targets_of = self.windows.length - self.windows.context
+        weight = self.num_ranks * float(targets_of[batch].sum() / targets_of[of].sum())
+        if len(batch) == 0:  # more processes than windows: one is read again and counts for nothing
+            batch = of[:1]
         first = torch.from_numpy(self.windows.first[batch])[:, None]  # (B, 1)
         lengths = torch.from_numpy(self.windows.length[batch])
         context = torch.from_numpy(self.windows.context[batch])[:, None]
@@ -172,4 +185,4 @@ class WindowSampler:
         at = torch.where(is_input, first + step, 0)
         history = torch.where(is_input, self.items[at], 0)
         targets = torch.where(is_input & (step >= context), self.items[at + 1], 0)
-        return WindowBatch(history, lengths, targets)
+        return WindowBatch(history, lengths, targets, weight)

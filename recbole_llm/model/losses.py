@@ -69,7 +69,8 @@ class FullSoftmax(nn.Module):
     def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
         with torch.autocast(interest.device.type, enabled=False):
-            interest, table, targets = interest.float() / self.temperature, table[1:], targets - 1
+            interest, table = interest.float() / self.temperature, table[1:].float()
+            targets = targets - 1  # padding is no candidate
             loss = functional.linear_cross_entropy(
                 interest,
                 table,

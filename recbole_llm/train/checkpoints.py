@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy.sparse
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_llm.errors import RunDirError
 from recbole_llm.files import atomic_path
+from recbole_llm.train.packing import pack, unpack
 
 FORMAT = "recbole-llm checkpoint 1"
 WEIGHT, OTHER = "weight/", "other/"  # prefixes of a tensor's name
@@ -30,14 +29,14 @@ def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
         TypeError: If an other parameter holds more than numbers, texts, arrays and sparse matrices.
     """
     tensors = {WEIGHT + name: value for name, value in model.state_dict().items()}
+    parts = list(model.modules())
     other = {
-        name: _pack(value, OTHER + name, tensors, model=model)
+        name: pack(value, OTHER + name, tensors)
         for name, value in model.other_parameter().items()
+        if not any(value is part for part in parts)  # its weights are the model's own
     }
-    owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    about = {"format": FORMAT, "epoch": epoch, "text": _text(model), "other": other}
-    with atomic_path(path) as partial:
-        save_file(owned, partial, metadata={"recbole-llm": json.dumps(about)})
+    about = {"format": FORMAT, "epoch": epoch, "text": text_digest(model), "other": other}
+    write_tensors(path, tensors, about=about)
 
 
 def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
@@ -47,7 +46,8 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
         RunDirError: If the file is missing, damaged, of another model, or not one of ours. No file
             is ever unpickled.
     """
-    tensors, about = _read(path, device=device)
+    fields = {"epoch": int, "text": str | None, "other": dict}
+    tensors, about = read_tensors(path, kind=FORMAT, fields=fields, device=device)
     weights = {
         name.removeprefix(WEIGHT): tensor
         for name, tensor in tensors.items()
@@ -55,7 +55,7 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
     }
     if any(not torch.isfinite(tensor).all() for tensor in weights.values()):
         raise RunDirError(f"{path}: holds weights that are not finite. Train the model again.")
-    if about["text"] != _text(model):
+    if about["text"] != text_digest(model):
         raise RunDirError(
             f"{path}: these weights were trained on vectors of other texts, or of another encoder, "
             "than are here now. Restore the item file and the encoder, or train again."
@@ -68,23 +68,40 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
             f" {error}"
         ) from None
     try:
-        other = {
-            name: _unpack(packed, tensors)
-            for name, packed in about["other"].items()
-            if "submodule" not in packed
-        }
+        other = {name: unpack(packed, tensors) for name, packed in about["other"].items()}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunDirError(f"{path}: its other parameters are damaged ({error!r}).") from None
     model.load_other_parameter(other)
     return int(about["epoch"])
 
 
-def _text(model: Any) -> str | None:
+def text_digest(model: Any) -> str | None:
+    """Return the digest of the text vectors that a model was built on, or None."""
     vectors = getattr(model, "item_vectors", None)
     return None if vectors is None else vectors.content
 
 
-def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON object to a safetensors file, atomically."""
+    owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as partial:
+        save_file(owned, partial, metadata={"recbole-llm": json.dumps(about)})
+
+
+def read_tensors(
+    path: Path, *, kind: str, fields: Mapping[str, Any], device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`write_tensors` wrote.
+
+    Args:
+        path: The file.
+        kind: The ``format`` its JSON object must name.
+        fields: Keys the object must have, and their types.
+        device: Where the tensors go.
+
+    Raises:
+        RunDirError: If the file is missing, damaged, or not of that kind.
+    """
     if not path.is_file():
         raise RunDirError(
             f"{path}: no such checkpoint. Was the run stopped before its first validation?"
@@ -102,49 +119,7 @@ def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[
         about = json.loads(metadata.get("recbole-llm", "{}"))
     except ValueError:
         about = {}
-    fields = {"format": str, "epoch": int, "text": str | None, "other": dict}
-    is_ours = isinstance(about, dict) and about.get("format") == FORMAT
-    if not is_ours or not all(isinstance(about.get(key), kind) for key, kind in fields.items()):
-        raise RunDirError(f"{path}: a safetensors file, but not a checkpoint of ours ({FORMAT}).")
+    is_ours = isinstance(about, dict) and about.get("format") == kind
+    if not is_ours or not all(isinstance(about.get(key), want) for key, want in fields.items()):
+        raise RunDirError(f"{path}: a safetensors file, but not a checkpoint of ours ({kind}).")
     return tensors, about
-
-
-def _pack(value: Any, name: str, tensors: dict[str, Tensor], *, model: nn.Module) -> Any:
-    """Return a JSON form of a value whose arrays go to ``tensors`` under names below ``name``."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return {"value": value}
-    if isinstance(value, nn.Module) and any(value is part for part in model.modules()):
-        return {"submodule": True}  # its weights are the model's own
-    if isinstance(value, Tensor):
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        tensors[name] = torch.from_numpy(value)
-        return {"array": name}
-    if scipy.sparse.issparse(value):
-        matrix = value.tocsr()
-        parts = [matrix.data, matrix.indices, matrix.indptr, matrix.shape]
-        return {"sparse": _pack([np.asarray(p) for p in parts], name, tensors, model=model)}
-    if isinstance(value, list | tuple):
-        packed = [_pack(v, f"{name}/{i}", tensors, model=model) for i, v in enumerate(value)]
-        return {"list": packed}
-    if isinstance(value, dict):
-        items = _pack([list(item) for item in value.items()], name, tensors, model=model)
-        return {"dict": items}
-    raise TypeError(f"other parameter {name!r} is a {type(value).__name__}, which has no safe form")
-
-
-def _unpack(packed: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    ((kind, content),) = packed.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "array":
-        return tensors[content].cpu().numpy()
-    if kind == "list":
-        return [_unpack(part, tensors) for part in content]
-    if kind == "dict":
-        return {key: value for key, value in _unpack(content, tensors)}
-    if kind == "sparse":
-        data, indices, indptr, shape = _unpack(content, tensors)
-        return scipy.sparse.csr_matrix((data, indices, indptr), shape=tuple(shape))
-    return content

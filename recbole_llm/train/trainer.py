@@ -1,107 +1,22 @@
-"""RecBole's trainers, made safe; ours, which trains every position of a window at once."""
+"""The trainer of every model: RecBole's made safe, or ours, which learns every position at once."""
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.trainer import Trainer
-from torch import Tensor
 
 from recbole_llm.data.batches import WindowSampler
 from recbole_llm.data.dataset import InterestDataset
-from recbole_llm.errors import NonFiniteError, RequestError
 from recbole_llm.hardware import cpu_has_bf16
-from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.settings import Settings
-from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
-
-TrainerLike: Any = object  # what a mixin of any RecBole trainer may ask of itself
-
-
-class SafeTrainer(TrainerLike):
-    """Mixin for any RecBole trainer: safe checkpoints in the run's own directory, and guards.
-
-    Attributes:
-        best_epoch: The epoch of the checkpoint, -1 before the first.
-        epoch_seconds: Training seconds of each epoch run.
-        evaluate_seconds: Seconds spent on validation and test.
-    """
-
-    def __init__(self, config: Any, model: Any) -> None:
-        super().__init__(config, model)
-        run_dir = config["run_dir"] or create_run_dir(
-            Path(config["checkpoint_dir"]), model=config["model"], dataset=config["dataset"]
-        )
-        self.saved_model_file = str(Path(run_dir) / WEIGHTS)
-        self.best_epoch = -1
-        self.epoch_seconds: list[float] = []
-        self.evaluate_seconds = 0.0
-        self._place = "before the first epoch"
-
-    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
-        begin = time.perf_counter()
-        self._place = f"epoch {epoch_idx}"
-        losses = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
-        self.epoch_seconds.append(time.perf_counter() - begin)
-        return losses
-
-    def _check_nan(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise NonFiniteError(
-                f"{self._place}: the training loss is {loss.item()}. Lower learning_rate, or set "
-                "clip_grad_norm; the last good checkpoint is kept."
-            )
-
-    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
-        return self._checked_scores(super()._full_sort_batch_eval(batched_data))
-
-    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
-        return self._checked_scores(super()._neg_sample_batch_eval(batched_data))
-
-    def _checked_scores(self, outcome: Any) -> Any:
-        best = outcome[1].max()  # NaN if any score is; -inf stands for what is masked
-        if torch.isnan(best) or best == torch.inf:
-            raise NonFiniteError(
-                f"evaluation after {self._place}: the model gives scores that are NaN or infinite, "
-                "which cannot be ranked. Lower learning_rate, or set clip_grad_norm."
-            )
-        return outcome
-
-    def _save_checkpoint(self, epoch: int, verbose: bool = True, **_: Any) -> None:
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
-            return
-        save_checkpoint(Path(self.saved_model_file), self.model, epoch=epoch)
-        self.best_epoch = epoch
-        if verbose:
-            self.logger.info(f"Saving current: {self.saved_model_file}")
-
-    def evaluate(
-        self,
-        eval_data: Any,
-        load_best_model: bool = True,
-        model_file: str | None = None,
-        show_progress: bool = False,
-    ) -> Any:
-        """Evaluate as RecBole does, with the weights of the best epoch unless told otherwise.
-
-        Raises:
-            NonFiniteError: If the model gives a score that is NaN or infinite.
-            RunDirError: If the checkpoint cannot be loaded.
-        """
-        begin = time.perf_counter()
-        if load_best_model and eval_data:
-            path = Path(model_file or self.saved_model_file)
-            load_checkpoint(path, self.model, device=self.device)
-            self.logger.info(f"Loading model structure and parameters from {path}")
-        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
-        self.evaluate_seconds += time.perf_counter() - begin
-        return result
+from recbole_llm.train.engine import Engine, trains_plainly
+from recbole_llm.train.safe import SafeTrainer
+from recbole_llm.train.world import current_world
 
 
 @lru_cache(maxsize=32)
@@ -109,7 +24,8 @@ def safe_trainer(trainer_class: type) -> type:
     """Return a trainer class with safe checkpoints and guards that is otherwise the one given."""
     if issubclass(trainer_class, SafeTrainer):
         return trainer_class
-    return type(trainer_class.__name__, (SafeTrainer, trainer_class), {})
+    mixin = Engine if trains_plainly(trainer_class) else SafeTrainer
+    return type(trainer_class.__name__, (mixin, trainer_class), {})
 
 
 class WindowLoader(WindowSampler):
@@ -118,7 +34,7 @@ class WindowLoader(WindowSampler):
     shuffle = True
 
     def __init__(self, dataset: InterestDataset, config: Any) -> None:
-        settings = Settings.from_config(config)
+        settings, world = Settings.from_config(config), current_world()
         starts, num_targets = dataset.training_sequences()
         self.dataset = self._dataset = dataset
         self.config = config
@@ -130,10 +46,12 @@ class WindowLoader(WindowSampler):
             overlap=settings.window_overlap,
             batch_size=config["train_batch_size"],
             seed=config["seed"],
+            rank=world.rank,
+            num_ranks=world.size,
         )
 
 
-class InterestTrainer(SafeTrainer, Trainer):
+class InterestTrainer(Engine, Trainer):
     """Trains our models: on windows (``training: all_positions``) or on RecBole's prefixes."""
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -156,11 +74,6 @@ class InterestTrainer(SafeTrainer, Trainer):
     def _windows(self, train_data: TrainDataLoader) -> TrainDataLoader | WindowLoader:
         if Settings.from_config(self.config).training == "prefixes":
             return train_data
-        if not self.config["single_spec"]:
-            raise RequestError(
-                "training: all_positions runs in one process, received several. "
-                "Use one process, or training: prefixes."
-            )
         if not train_data.dataset.is_flat:
             self.logger.info("benchmark_filename brings its own histories: training on prefixes.")
             return train_data

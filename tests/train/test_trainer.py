@@ -19,22 +19,9 @@ from safetensors.torch import load_file, save_file
 from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import DataError, NonFiniteError, RequestError, RunDirError
 from recbole_llm.model.base import InterestModel
-from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS
+from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
 from recbole_llm.train.checkpoints import FORMAT
 from recbole_llm.train.trainer import InterestTrainer
-
-SMALL = {
-    "item_features": "id", "embedding_size": 8, "hidden_size": 8, "epochs": 3,
-    "train_batch_size": 8, "show_progress": False, "topk": [3], "valid_metric": "NDCG@3",
-}  # fmt: skip
-
-
-def events(num_users: int = 12, length: int = 7) -> list[tuple[str, str, float]]:
-    return [
-        (f"u{user}", f"i{(user + step) % 9}", float(step))
-        for user in range(num_users)
-        for step in range(length)
-    ]
 
 
 def edit(run_dir: Path, **changes) -> None:
@@ -52,13 +39,6 @@ def rewrite(run_dir: Path, metadata: dict, value: float | None = None) -> None:
     if value is not None:
         tensors = {name: torch.full_like(tensor, value) for name, tensor in tensors.items()}
     save_file(tensors, run_dir / WEIGHTS, metadata={"recbole-llm": json.dumps(metadata)})
-
-
-@pytest.fixture
-def toy(write_dataset) -> dict:
-    """Return settings that train a small model on a small dataset."""
-    titles = {f"i{k}": f"title {k}" for k in range(9)}
-    return {"data_path": str(write_dataset(events(), titles)), **SMALL}
 
 
 def run(settings: dict, **more) -> dict:
@@ -318,9 +298,9 @@ def test_recboles_own_checkpoint_is_not_opened(tmp_path) -> None:
     ],
     ids=str,
 )
-def test_users_with_few_events(write_dataset, lengths, fine: bool) -> None:
+def test_users_with_few_events(write_dataset, lengths, fine: bool, small) -> None:
     rows = [(f"u{u}", f"i{(u + k) % 9}", float(k)) for u, n in enumerate(lengths) for k in range(n)]
-    settings = {**SMALL, "data_path": str(write_dataset(rows)), "topk": [1]}
+    settings = {**small, "data_path": str(write_dataset(rows)), "topk": [1]}
     settings["valid_metric"] = "NDCG@1"
     if fine:
         assert run(settings)["epochs"] == 3
@@ -334,9 +314,9 @@ def test_more_places_than_items_are_refused(toy) -> None:
         run(toy, topk=[10], valid_metric="NDCG@10")
 
 
-def test_items_without_text_are_counted_and_may_be_refused(write_dataset) -> None:
-    folder = write_dataset(events(), {f"i{k}": f"title {k}" for k in range(3)} | {"z": "unused"})
-    settings = {**SMALL, "data_path": str(folder), "item_features": "text", "epochs": 1}
+def test_items_without_text_are_counted_and_may_be_refused(write_dataset, small, walks) -> None:
+    folder = write_dataset(walks, {f"i{k}": f"title {k}" for k in range(3)} | {"z": "unused"})
+    settings = {**small, "data_path": str(folder), "item_features": "text", "epochs": 1}
     stored = json.loads((Path(run(settings)["run_dir"]) / RESULT).read_text())
     assert (stored["text"]["matched"], stored["text"]["missing"], stored["text"]["unused"]) == (
         3,
@@ -348,9 +328,9 @@ def test_items_without_text_are_counted_and_may_be_refused(write_dataset) -> Non
 
 
 @pytest.mark.parametrize("policy", ["zero", "id", "error"])
-def test_when_no_item_has_a_text(write_dataset, policy: str) -> None:
-    folder = write_dataset(events(), {f"i{k}": " " for k in range(9)})
-    settings = {**SMALL, "data_path": str(folder), "item_features": "text", "epochs": 1}
+def test_when_no_item_has_a_text(write_dataset, policy: str, small, walks) -> None:
+    folder = write_dataset(walks, {f"i{k}": " " for k in range(9)})
+    settings = {**small, "data_path": str(folder), "item_features": "text", "epochs": 1}
     if policy == "id":
         result = run(settings, empty_text=policy)
         assert json.loads(Path(result["run_dir"], RESULT).read_text())["text"]["empty"] == 9
@@ -360,23 +340,23 @@ def test_when_no_item_has_a_text(write_dataset, policy: str) -> None:
         run(settings, empty_text=policy)
 
 
-def test_texts_that_are_cut_are_counted(write_dataset) -> None:
-    folder = write_dataset(events(), {f"i{k}": f"word {k} " * (1 + 9 * (k < 2)) for k in range(9)})
-    settings = {**SMALL, "data_path": str(folder), "item_features": "text", "epochs": 1}
+def test_texts_that_are_cut_are_counted(write_dataset, small, walks) -> None:
+    folder = write_dataset(walks, {f"i{k}": f"word {k} " * (1 + 9 * (k < 2)) for k in range(9)})
+    settings = {**small, "data_path": str(folder), "item_features": "text", "epochs": 1}
     stored = json.loads(Path(run(settings, text_max_length=8)["run_dir"], RESULT).read_text())
     assert stored["text"]["truncated"] == 2
 
 
-def test_a_dataset_without_item_file_names_it(write_dataset) -> None:
-    settings = {**SMALL, "data_path": str(write_dataset(events())), "item_features": "text"}
+def test_a_dataset_without_item_file_names_it(write_dataset, small, walks) -> None:
+    settings = {**small, "data_path": str(write_dataset(walks)), "item_features": "text"}
     with pytest.raises(DataError, match=r"toy\.item: no such file; the folder holds toy\.inter"):
         run(settings)
 
 
 @pytest.mark.parametrize("training", ["all_positions", "prefixes"])
 @pytest.mark.parametrize("model", ["LLMInterestLSTM", "LLMInterestLinear"])
-def test_both_ways_of_training_learn_a_cycle(write_dataset, model, training) -> None:
-    settings = {**SMALL, "data_path": str(write_dataset(events())), "training": training}
+def test_both_ways_of_training_learn_a_cycle(write_dataset, model, training, small, walks) -> None:
+    settings = {**small, "data_path": str(write_dataset(walks)), "training": training}
     settings |= {"epochs": 60, "learning_rate": 0.05, "dropout_prob": 0.0}
     result = run_recbole(model, "toy", config_dict=settings)
     assert result["test_result"]["ndcg@3"] > 0.9
@@ -390,7 +370,8 @@ def test_a_read_only_dataset_is_enough(toy) -> None:
     assert sorted((f.name, f.stat().st_mtime_ns) for f in folder.iterdir()) == before
 
 
-def test_interrupted_training_leaves_a_run_that_loads(toy, tmp_path) -> None:
+@pytest.mark.parametrize(("number", "code_wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_training_leaves_a_run_that_loads(toy, tmp_path, number, code_wanted) -> None:
     run_dir = tmp_path / "stopped"
     endless = {"epochs": 100_000, "stopping_step": 100_000, "run_dir": run_dir}
     words = [f"--{key}={value}" for key, value in {**toy, **endless}.items()]
@@ -399,11 +380,11 @@ def test_interrupted_training_leaves_a_run_that_loads(toy, tmp_path) -> None:
     with (tmp_path / "log").open("w") as log:
         child = subprocess.Popen([sys.executable, "-c", code, *words], stderr=log, stdout=log)
         deadline = time.monotonic() + 120
-        while not (run_dir / WEIGHTS).exists() and time.monotonic() < deadline:
+        while not (run_dir / STATE).exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        os.kill(child.pid, signal.SIGINT)
-        assert child.wait(timeout=60) == 130
-    assert "load_run" in (tmp_path / "log").read_text()
+        os.kill(child.pid, number)
+        assert child.wait(timeout=60) == code_wanted
+    assert f"--resume={run_dir}" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
     model = load_run(run_dir)[1]
     assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())

@@ -1,0 +1,159 @@
+"""A stored run: its configuration on this machine, and whether a request means the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_llm.config import LLMConfig
+from recbole_llm.errors import RequestError, RunDirError, all_problems
+from recbole_llm.parsing import load_yaml
+from recbole_llm.provenance import data_sha256
+from recbole_llm.run_dir import CONFIG, RESULT, read_json
+
+# Settings that change where or how loudly a run runs, not its numbers.
+FREE = frozenset(
+    {"run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress",
+     "state", "log_wandb", "wandb_project"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a run's directory says of it.
+
+    Attributes:
+        run_dir: The directory.
+        facts: Its ``config.json``.
+        result: What ``run_recbole`` returned, or None if the run has not ended.
+    """
+
+    run_dir: Path
+    facts: Mapping[str, Any]
+    result: dict[str, Any] | None
+
+    def config(self, *, trust_remote_code: bool = False, **changes: Any) -> LLMConfig:
+        """Return the configuration for this machine, if the data is what it was.
+
+        Args:
+            trust_remote_code: Whether an encoder that runs code of its own may do so again.
+            **changes: Settings that differ here.
+
+        Raises:
+            RunDirError: If the data has changed, or code would run that is not trusted.
+        """
+        settings = dict(self.facts["settings"])
+        if settings.get("trust_remote_code") and not trust_remote_code:
+            raise RunDirError(
+                f"{self.run_dir / CONFIG}: the text encoder {settings.get('text_encoder')!r} runs "
+                "code of its own. Read it, then call load_run(run_dir, trust_remote_code=True), or "
+                "resume with --trust_remote_code=True."
+            )
+        if torch.cuda.device_count() <= 1:
+            settings["gpu_id"] = "0"  # whichever of its GPUs that machine used
+        config = LLMConfig(self.facts["model"], self.facts["dataset"], None, settings | changes)
+        self._require_same_data(config)
+        config["run_dir"] = str(self.run_dir.resolve())
+        return config
+
+    def config_for(
+        self,
+        model: str | None,
+        dataset: str | None,
+        files: Sequence[str] | None,
+        values: Mapping[str, Any] | None,
+        arguments: Mapping[str, str] | None,
+    ) -> LLMConfig:
+        """Return the configuration to go on with, if what was asked for is what it was.
+
+        Args are those of ``run_recbole``; what is not given is as stored.
+
+        Raises:
+            RequestError: If a setting that can change the numbers differs; all that do.
+            RunDirError: If the data has changed.
+        """
+        given: dict[str, Any] = {}
+        for file in files or ():
+            given |= load_yaml(Path(file))
+        given |= values or {}
+        given.pop("about", None)
+        words = dict(arguments or {})
+        model = model or words.pop("model", None) or given.pop("model", self.facts["model"])
+        dataset = dataset or words.pop("dataset", None) or given.pop("dataset", None)
+        settings = self.facts["settings"]
+        unsaid = {key: value for key, value in settings.items() if key not in words}
+        config = LLMConfig(
+            model, dataset or self.facts["dataset"], None, unsaid | given, arguments=words
+        )
+        self._require_same_settings(config.resolved)
+        return self.config(
+            trust_remote_code=words.get("trust_remote_code", "").lower() == "true",
+            **{key: config.resolved[key] for key in FREE & config.resolved.keys() - {"run_dir"}},
+        )
+
+    def processes(self, nproc: int | None) -> int:
+        """Return the number of processes to go on with.
+
+        Raises:
+            RequestError: If another number is asked for.
+        """
+        before = int(self.facts.get("processes", 1))
+        if nproc not in (None, before):
+            raise RequestError(
+                f"nproc: {self.run_dir} was trained by {before}; received {nproc}. "
+                "Resume with as many."
+            )
+        return before
+
+    def _require_same_settings(self, asked: Mapping[str, Any]) -> None:
+        stored = self.facts["settings"]
+        problems = [
+            f"{key}: the run has {stored.get(key)!r}, received {asked.get(key)!r}."
+            for key in sorted(stored.keys() | asked.keys())
+            if key not in FREE and stored.get(key) != asked.get(key)
+        ]
+        if problems:
+            place = f"{self.run_dir} cannot go on with other settings. Start a new run"
+            raise RequestError(all_problems(place, problems))
+
+    def _require_same_data(self, config: LLMConfig) -> None:
+        for name, digest in data_sha256(config).items():
+            if self.facts["data_sha256"].get(name) != digest:
+                raise RunDirError(
+                    f"{Path(config['data_path']) / name}: is not the file that the run read (its "
+                    "sha256 differs), so that ids and texts may differ. Restore it, or train again."
+                )
+
+
+def stored_run(run_dir: Path) -> StoredRun:
+    """Read what a run's directory says of it.
+
+    Raises:
+        RunDirError: If the directory does not hold a run of ours.
+    """
+    if not run_dir.is_dir():
+        raise RunDirError(f"{run_dir}: no such run directory. Name the run_dir of a run.")
+    path = run_dir / CONFIG
+    facts = read_json(path)
+    kinds = {"model": str, "dataset": str, "settings": dict, "data_sha256": dict}
+    for key, kind in kinds.items():
+        if not isinstance(facts.get(key), kind):
+            raise RunDirError(
+                f"{path}: {key} must be a {kind.__name__}, received {facts.get(key)!r}."
+            )
+    return StoredRun(run_dir.resolve(), facts, _result(run_dir / RESULT))
+
+
+def _result(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    stored = read_json(path)
+    keys = (
+        "model", "dataset", "seed", "best_valid_score", "valid_score_bigger", "best_valid_result",
+        "test_result", "seconds", "epochs", "best_epoch", "run_dir",
+    )  # fmt: skip
+    return {key: stored.get(key) for key in keys}

@@ -1,0 +1,169 @@
+"""The training loop: mixed precision, schedules, averages, several processes, exact resume."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from recbole_llm.data.batches import WindowBatch
+from recbole_llm.errors import RunDirError
+from recbole_llm.hardware import amp_dtype
+from recbole_llm.run_dir import STATE
+from recbole_llm.settings import Settings
+from recbole_llm.train.optim import Steps, WeightAverage
+from recbole_llm.train.safe import SafeTrainer
+from recbole_llm.train.scalars import ScalarLogger
+from recbole_llm.train.state import load_state, restore_random, save_state
+from recbole_llm.train.world import current_world
+
+
+def trains_plainly(trainer_class: type) -> bool:
+    """Tell whether a trainer of RecBole's trains as its plain one does."""
+    own = ("fit", "_train_epoch", "_valid_epoch", "_build_optimizer")
+    return all(getattr(trainer_class, name, None) is getattr(Trainer, name) for name in own)
+
+
+class Engine(SafeTrainer):
+    """Mixin that trains in place of RecBole's plain loop, step for step the same by default.
+
+    Attributes:
+        steps: The optimizer's steps.
+        loader: The training data.
+        world: Which of how many processes this one is.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.settings = Settings.from_config(config)
+        self.world = current_world()
+        self.wandblogger = ScalarLogger(config, self.tensorboard)
+        self.state_file = Path(self.saved_model_file).with_name(STATE)
+        self.loader: Any = None
+        self.steps: Any = None
+        self._random: Any = None  # to be restored before the first epoch
+        self._keeps_state = False
+        self._loss: nn.Module = BatchLoss(model)
+        if self.world.size > 1:
+            self._loss = DistributedDataParallel(self._loss, broadcast_buffers=False)
+            torch.manual_seed(config["seed"] + self.world.rank)  # dropout differs, weights do not
+
+    def fit(
+        self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True,
+        show_progress: bool = False, callback_fn: Any = None,
+    ) -> Any:  # fmt: skip
+        """Fit as RecBole does, from where the run's directory says that training stood.
+
+        Returns:
+            Best validation score and metrics.
+
+        Raises:
+            NonFiniteError: If a loss, a score or a metric is not finite.
+            RunDirError: If the state of training cannot be read.
+        """
+        self.loader, self._keeps_state = train_data, saved
+        self.steps = self._build_steps(len(train_data))
+        if not (saved and self.state_file.exists() and self._take_up()):
+            super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            self._keep_state(self.epochs, is_finished=True)
+        return self.best_valid_score, self.best_valid_result
+
+    def _build_steps(self, num_batches: int) -> Steps:
+        settings, decay = self.settings, self.settings.ema_decay
+        accumulation = settings.gradient_accumulation_steps
+        schedule = {
+            "kind": settings.lr_scheduler_type,
+            "warmup": settings.warmup_steps,
+            "total": self.epochs * -(-num_batches // accumulation),
+        }
+        scales = self.enable_scaler or (
+            self.enable_amp and amp_dtype(self.device.type) is torch.float16
+        )
+        return Steps(
+            optimizer=self.optimizer,
+            parameters=list(self.model.parameters()),
+            accumulation=accumulation,
+            clip=self.clip_grad_norm,
+            schedule=schedule,
+            scaler=torch.amp.GradScaler(self.device.type, enabled=scales),
+            average=WeightAverage(self.model, decay=decay) if decay else None,
+        )
+
+    def _take_up(self) -> bool:
+        """Go back to the state of training; return whether there is nothing left to train."""
+        state = load_state(self.state_file, self)
+        size = len(state["random"])
+        if size != self.world.size:
+            raise RunDirError(
+                f"{self.state_file}: {size} processes trained it, received {self.world.size}. "
+                f"Resume with --nproc={size}."
+            )
+        self.start_epoch, self._random = state["next_epoch"], state["random"][self.world.rank]
+        done = "finished" if state["is_finished"] else f"goes on with epoch {self.start_epoch}"
+        self.logger.info(f"Resumed: training {done}.")
+        return bool(state["is_finished"])
+
+    def _keep_state(self, next_epoch: int, *, is_finished: bool = False) -> None:
+        if self._keeps_state:
+            save_state(self.state_file, self, next_epoch=next_epoch, is_finished=is_finished)
+
+    def _run_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> float:
+        """Train an epoch and return the sum of its batches' losses."""
+        if self._random is not None:
+            restore_random(self._random, train_data)
+            self._random = None
+        elif epoch_idx > 0:
+            self._keep_state(epoch_idx)
+        self.model.train()
+        total = 0.0
+        for place, batch in enumerate(self._with_bar(train_data, epoch_idx, show_progress)):
+            with torch.autocast(
+                self.device.type, amp_dtype(self.device.type), enabled=self.enable_amp
+            ):
+                loss = self._loss(batch.to(self.device))
+            self._check_nan(loss)
+            total += loss.item()
+            self.steps.backward(loss, batch=place, num_batches=len(train_data))
+        return float(sum(self.world.gather(total)) / self.world.size)
+
+    def _with_bar(self, train_data: Any, epoch: int, show_progress: bool) -> Any:
+        is_shown = show_progress and self.world.is_first
+        return tqdm(train_data, desc=f"Epoch {epoch:>5}", ncols=100) if is_shown else train_data
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
+        with self._averaged():  # the epoch has a bar already
+            return super()._valid_epoch(valid_data, show_progress=False)
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        with self._averaged():
+            super()._save_checkpoint(epoch, verbose=verbose, **kwargs)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        average = None if self.steps is None else self.steps.average
+        return average.in_place() if average else nullcontext()
+
+
+class BatchLoss(nn.Module):
+    """The loss of a batch as a module's output, which DistributedDataParallel wants.
+
+    Where several processes share a batch, each weighs its part by its targets, so that their mean
+    is the loss of the whole.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return the loss, whose parts are added up where a model of RecBole's has several."""
+        losses = self.model.calculate_loss(batch)
+        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
+        return loss * batch.weight if isinstance(batch, WindowBatch) else loss

@@ -1,0 +1,113 @@
+"""Any trainer of RecBole's, made safe: checkpoints in the run's own directory, and guards."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_llm.errors import NonFiniteError
+from recbole_llm.run_dir import WEIGHTS, create_run_dir
+from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
+from recbole_llm.train.world import current_world
+
+TrainerLike: Any = object  # what a mixin of any RecBole trainer may ask of itself
+
+
+class SafeTrainer(TrainerLike):
+    """Mixin for any RecBole trainer: safe checkpoints in the run's own directory, and guards.
+
+    Attributes:
+        best_epoch: The epoch of the checkpoint, -1 before the first.
+        epoch_seconds: Training seconds of each epoch run.
+        evaluate_seconds: Seconds spent on validation and test.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        run_dir = config["run_dir"] or create_run_dir(
+            Path(config["checkpoint_dir"]), model=config["model"], dataset=config["dataset"]
+        )
+        self.saved_model_file = str(Path(run_dir) / WEIGHTS)
+        self.best_epoch = -1
+        self.epoch_seconds: list[float] = []
+        self.evaluate_seconds = 0.0
+        self._place = "before the first epoch"
+
+    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        self._place = f"epoch {epoch_idx}"
+        losses = self._run_epoch(train_data, epoch_idx, *args, **kwargs)
+        self.epoch_seconds.append(time.perf_counter() - begin)
+        return losses
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._train_epoch(*args, **kwargs)
+
+    def _check_nan(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise NonFiniteError(
+                f"{self._place}: the training loss is {loss.item()}. Lower learning_rate, or set "
+                "clip_grad_norm; the last good checkpoint is kept."
+            )
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
+        return self._checked_scores(super()._full_sort_batch_eval(batched_data))
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        return self._checked_scores(super()._neg_sample_batch_eval(batched_data))
+
+    def _checked_scores(self, outcome: Any) -> Any:
+        best = outcome[1].max()  # NaN if any score is; -inf stands for what is masked
+        if torch.isnan(best) or best == torch.inf:
+            raise NonFiniteError(
+                f"evaluation after {self._place}: the model gives scores that are NaN or infinite, "
+                "which cannot be ranked. Lower learning_rate, or set clip_grad_norm."
+            )
+        return outcome
+
+    def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        score, result = super()._valid_epoch(*args, **kwargs)
+        if not math.isfinite(score):
+            raise NonFiniteError(
+                f"validation after {self._place}: {self.valid_metric} is {score}, by which no epoch"
+                " can be chosen. Choose another valid_metric, or look at the validation data."
+            )
+        return score, result
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **_: Any) -> None:
+        self.best_epoch = epoch
+        if not current_world().is_first:
+            return
+        save_checkpoint(Path(self.saved_model_file), self.model, epoch=epoch)
+        if verbose:
+            self.logger.info(f"Saving current: {self.saved_model_file}")
+
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Evaluate as RecBole does, with the weights of the best epoch unless told otherwise.
+
+        Raises:
+            NonFiniteError: If the model gives a score that is NaN or infinite.
+            RunDirError: If the checkpoint cannot be loaded.
+        """
+        world = current_world()
+        if not world.is_first:  # the first process evaluates for all
+            return world.same(None)
+        begin = time.perf_counter()
+        if load_best_model and eval_data:
+            path = Path(model_file or self.saved_model_file)
+            load_checkpoint(path, self.model, device=self.device)
+            self.logger.info(f"Loading model structure and parameters from {path}")
+        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        self.evaluate_seconds += time.perf_counter() - begin
+        return world.same(result)

@@ -1,0 +1,78 @@
+"""TensorBoard and W&B hear the same; one progress bar an epoch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from recbole_llm import run_recbole
+
+SHARED = {"train/train_loss", "valid/ndcg@3", "valid/recall@3", "test/ndcg@3", "test/recall@3"}
+
+
+def from_tensorboard() -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars of the one run below log_tensorboard."""
+    (folder,) = Path("log_tensorboard").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    return {
+        name: [(event.step, pytest.approx(event.value)) for event in events.Scalars(name)]
+        for name in SHARED
+    }
+
+
+class FakeWandb(ModuleType):
+    """Keeps what it is told; a unit test's stand-in for the real one below."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.run = SimpleNamespace(summary={})
+        self.logged: list[dict] = []
+
+    def define_metric(self, *_: str, **__: str) -> None: ...
+
+    def log(self, metrics: dict, commit: bool) -> None:
+        self.logged.append(metrics)
+
+
+def told(logged: list[dict], name: str) -> list[tuple[int, float]]:
+    step = name.split("/")[0] + "_step"
+    return [(int(one[step]), one[name]) for one in logged if name in one]
+
+
+def test_both_hear_the_same(toy, monkeypatch) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    result = run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "log_wandb": True})
+    scalars = from_tensorboard()
+    for name in SHARED:
+        if name.startswith("test/"):
+            assert [wandb.run.summary[name]] == [value for _, value in scalars[name]]
+        else:
+            assert told(wandb.logged, name) == scalars[name] and len(scalars[name]) == 3
+    assert wandb.run.summary["test/ndcg@3"] == result["test_result"]["ndcg@3"]
+    assert not [name for name in wandb.run.summary if name.startswith("eval/")]
+
+
+@pytest.mark.slow
+def test_the_real_wandb_hears_it_too(toy, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    import wandb
+
+    run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "log_wandb": True})
+    heard = {name: wandb.run.summary[name] for name in SHARED}  # the last of each, from its service
+    wandb.finish()
+    assert list(Path("wandb").glob("offline-run-*/*.wandb"))
+    assert heard == {name: values[-1][1] for name, values in from_tensorboard().items()}
+
+
+@pytest.mark.parametrize("model", ["LLMInterestLSTM", "GRU4Rec"])
+def test_one_progress_bar_an_epoch(toy, capfd, model: str) -> None:
+    run_recbole(model, "toy", config_dict={**toy, "show_progress": True, "state": "error"})
+    bars = [line for line in capfd.readouterr().err.replace("\r", "\n").split("\n") if "|" in line]
+    assert {bar.split(":")[0].strip() for bar in bars if "Evaluate" not in bar} == {
+        "Epoch     0", "Epoch     1", "Epoch     2",
+    }  # fmt: skip

@@ -86,7 +86,8 @@ class InterestModel(SequentialRecommender):
     def last_interest(self, interaction: Interaction, table: Tensor) -> Tensor:
         """Return the interest after the last item of each history, ``(B, H)``."""
         states = self.interest(interaction[self.ITEM_SEQ], table)  # (B, L, H)
-        return self.gather_indexes(states, interaction[self.ITEM_SEQ_LEN] - 1)
+        last = (interaction[self.ITEM_SEQ_LEN] - 1).clamp(min=0)  # no history: one of padding
+        return self.gather_indexes(states, last)
 
     def window_loss(self, batch: WindowBatch) -> Tensor:
         """Return the loss over every position of the windows that has a target."""

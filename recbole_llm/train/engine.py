@@ -125,6 +125,7 @@ class Engine(SafeTrainer):
         self.model.train()
         total = 0.0
         for place, batch in enumerate(self._with_bar(train_data, epoch_idx, show_progress)):
+            self._place = f"epoch {epoch_idx}, batch {place}"
             with torch.autocast(
                 self.device.type, amp_dtype(self.device.type), enabled=self.enable_amp
             ):

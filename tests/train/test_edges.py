@@ -1,0 +1,102 @@
+"""The smallest batches and histories, and numbers that are not finite."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_llm import load_run, run_recbole
+from recbole_llm.errors import NonFiniteError, RequestError
+from recbole_llm.model.base import InterestModel
+from recbole_llm.plugin import MODELS
+from recbole_llm.train.trainer import InterestTrainer
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("training", ["all_positions", "prefixes"])
+def test_batches_and_histories_of_one(toy, model: str, training: str) -> None:
+    tiny = {"MAX_ITEM_LIST_LENGTH": 1, "train_batch_size": 1, "eval_batch_size": 1, "epochs": 1}
+    result = run_recbole(model, "toy", config_dict={**toy, **tiny, "training": training})
+    assert 0 <= result["test_result"]["ndcg@3"] <= 1
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_a_row_without_history_has_finite_scores(toy, model: str) -> None:
+    _, loaded, *_ = load_run(run_recbole(model, "toy", config_dict={**toy, "epochs": 1})["run_dir"])
+    empty = {
+        "item_id_list": torch.zeros(2, 4, dtype=torch.long),
+        "item_length": torch.tensor([0, 1]),
+    }
+    scores = loaded.full_sort_predict(Interaction(empty))
+    assert torch.isfinite(scores).all()
+    assert torch.equal(scores[0], scores[1])  # both have read padding and nothing else
+
+
+def test_a_weight_that_is_not_finite_is_named(toy, monkeypatch) -> None:
+    calculate_loss = InterestModel.calculate_loss
+
+    def spoiling(self, batch):
+        if self.training:
+            self.evolution.output.weight.data[0, 0] = torch.nan
+        return calculate_loss(self, batch)
+
+    monkeypatch.setattr(InterestModel, "calculate_loss", spoiling)
+    with pytest.raises(NonFiniteError, match=r"epoch 0, batch 0: .*evolution\.output\.weight"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
+
+
+def test_a_metric_that_is_nan_is_a_failure(toy, monkeypatch) -> None:
+    nan = float("nan")
+    monkeypatch.setattr(InterestTrainer, "evaluate", lambda *_, **__: {"ndcg@3": nan})
+    with pytest.raises(NonFiniteError, match="validation after epoch 0, batch 1: ndcg@3 is nan"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
+
+
+def test_a_metric_that_never_moves_stops_by_patience_at_the_first_epoch(toy, monkeypatch) -> None:
+    evaluate = InterestTrainer.evaluate
+
+    def constant(self, *args, **kwargs):
+        return dict.fromkeys(evaluate(self, *args, **kwargs), 0.0)
+
+    monkeypatch.setattr(InterestTrainer, "evaluate", constant)
+    settings = {**toy, "epochs": 50, "stopping_step": 2}
+    result = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
+    assert (result["epochs"], result["best_epoch"], result["best_valid_score"]) == (4, 0, 0.0)
+
+
+def test_no_epochs_are_refused(toy) -> None:
+    with pytest.raises(RequestError, match="epochs: must be greater than or equal to 1"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "epochs": 0})
+
+
+def test_a_lost_cache_is_made_again_and_the_run_loads(toy, tmp_path) -> None:
+    cache = tmp_path / "vectors"
+    settings = {**toy, "item_features": "text", "text_cache_dir": str(cache)}
+    result = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
+    shutil.rmtree(cache)
+    config, model, _, _, _, test_data = load_run(result["run_dir"])
+    assert any(Path(cache).iterdir())
+    again = InterestTrainer(config, model).evaluate(test_data, load_best_model=False)
+    assert {key: float(value) for key, value in again.items()} == result["test_result"]
+
+
+def test_text_vectors_take_no_gradient_and_projections_do(toy) -> None:
+    settings = {**toy, "item_features": ["text", "id"], "epochs": 1}
+    run_dir = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)["run_dir"]
+    _, model, *_ = load_run(run_dir)
+    before = model.items.text.clone()
+    batch = Interaction(
+        {
+            "item_id_list": torch.tensor([[1, 2]]),
+            "item_length": torch.tensor([2]),
+            "item_id": torch.tensor([3]),
+        }
+    )
+    model.train().calculate_loss(batch).backward()
+    assert model.items.text.grad is None and not model.items.text.requires_grad
+    assert all(p.grad is not None and p.grad.any() for p in model.items.parameters())
+    assert torch.equal(model.items.text, before)

@@ -24,7 +24,7 @@ WEIGHT, OTHER = "weight/", "other/"  # prefixes of a tensor's name
 def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
     """Write a model's weights, and what RecBole calls its other parameters, atomically.
 
-    A text table is not written; the digest of what it was made of is.
+    Text and other item vectors are not written; the digests of what they were made of are.
 
     Raises:
         TypeError: If an other parameter holds more than numbers, texts, arrays and sparse matrices.
@@ -35,7 +35,7 @@ def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
         for name, value in model.other_parameter().items()
     }
     owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    about = {"format": FORMAT, "epoch": epoch, "text": _text(model), "other": other}
+    about = {"format": FORMAT, "epoch": epoch, "other": other, **_vectors(model)}
     with atomic_path(path) as partial:
         save_file(owned, partial, metadata={"recbole-llm": json.dumps(about)})
 
@@ -55,10 +55,17 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
     }
     if any(not torch.isfinite(tensor).all() for tensor in weights.values()):
         raise RunDirError(f"{path}: holds weights that are not finite. Train the model again.")
-    if about["text"] != _text(model):
+    here = _vectors(model)
+    if about["text"] != here["text"]:
         raise RunDirError(
             f"{path}: these weights were trained on vectors of other texts, or of another encoder, "
             "than are here now. Restore the item file and the encoder, or train again."
+        )
+    if about["modalities"] != here["modalities"]:
+        raise RunDirError(
+            f"{path}: these weights were trained on other vectors than the files of modalities "
+            f"({', '.join(here['modalities'])}) hold for these items now. Restore the files, or "
+            "train again."
         )
     try:
         model.load_state_dict(weights)
@@ -79,9 +86,13 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
     return int(about["epoch"])
 
 
-def _text(model: Any) -> str | None:
-    vectors = getattr(model, "item_vectors", None)
-    return None if vectors is None else vectors.content
+def _vectors(model: Any) -> dict[str, Any]:
+    """Return the digests of the text vectors and of the modalities' that a model reads."""
+    text, modalities = getattr(model, "item_vectors", None), getattr(model, "modality_vectors", {})
+    return {
+        "text": None if text is None else text.content,
+        "modalities": {name: vectors.content for name, vectors in modalities.items()},
+    }
 
 
 def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -102,7 +113,7 @@ def _read(path: Path, *, device: torch.device) -> tuple[dict[str, Tensor], dict[
         about = json.loads(metadata.get("recbole-llm", "{}"))
     except ValueError:
         about = {}
-    fields = {"format": str, "epoch": int, "text": str | None, "other": dict}
+    fields = {"format": str, "epoch": int, "text": str | None, "modalities": dict, "other": dict}
     is_ours = isinstance(about, dict) and about.get("format") == FORMAT
     if not is_ours or not all(isinstance(about.get(key), kind) for key, kind in fields.items()):
         raise RunDirError(f"{path}: a safetensors file, but not a checkpoint of ours ({FORMAT}).")

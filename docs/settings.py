@@ -46,6 +46,8 @@ def values(kind: Any) -> str:
         return ", ".join(map(str, parts))
     if origin in (Union, types.UnionType):
         return " or ".join(values(part) for part in parts)
+    if origin is dict:
+        return f"a mapping from names to {values(parts[1])}"
     if origin is list:
         return f"a list of {values(parts[0])}"
     return {type(None): "none", str: "text", int: "integer", float: "number", bool: "true, false"}[
@@ -58,7 +60,7 @@ def page() -> str:
     words = meanings()
     rows = [
         f"| `{name}` | {values(field.annotation)} | "
-        f"{'' if field.default in (None, '') else f'`{field.default}`'} | "
+        f"{'' if field.default in (None, '', {}) else f'`{field.default}`'} | "
         f"{words[name].replace('``', '`')} |"
         for name, field in settings.Settings.model_fields.items()
     ]

@@ -16,6 +16,7 @@ from recbole.utils import EvaluatorType, ModelType
 from recbole.utils import argument_list as recbole_arguments
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.feature_checks import feature_problems, file_problems, foreign_problems
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import MODELS
 from recbole_llm.settings import RecBoleBounds, Settings, describe, find_problems
@@ -150,8 +151,11 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         least = 2 * heads if model in MODELS else heads  # rotary positions turn pairs of entries
         if size % least:
             problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
+    problems += feature_problems(settings)
     if model in MODELS:
-        problems += _our_problems(settings)
+        problems += _our_problems(settings) + file_problems(settings)
+    else:
+        problems += foreign_problems(settings, model=model)
     if model in PRETRAINED and "train_stage" in settings:
         problems.append(
             f"model: the training stages of {model} hand over a pickle, which can run code, and "
@@ -238,7 +242,7 @@ def check_file(path: Path) -> None:
         known = [*MODELS, *recbole_models()]
         problems.append(unknown_name("model", str(model), known, list_known=False))
     sound = without_bad(settings, problems)
-    problems += metric_problems(sound)
+    problems += metric_problems(sound) + feature_problems(sound)
     problems += eval_problems(sound) if "eval_args" in sound else []
     if problems:
         raise RequestError(all_problems(str(path), problems))

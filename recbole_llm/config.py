@@ -133,6 +133,8 @@ class LLMConfig(Config):
         if isinstance(given.get("eval_args"), Mapping):  # keys left out keep their defaults
             final["eval_args"] = {**self.internal_config_dict["eval_args"], **given["eval_args"]}
         problems += self._set_nested(final)
+        nested = {key.partition(".")[0] for key in self._arguments if "." in key}
+        problems += problems_of({key: final[key] for key in sorted(nested & final.keys())})
         asks_for_negatives = given.get("train_neg_sample_args") is not None or any(
             key.startswith("train_neg_sample_args.") for key in self._arguments
         )
@@ -149,13 +151,17 @@ class LLMConfig(Config):
         sound = {**self.internal_config_dict, **without_bad(final, problems)}
         problems += problems_among(sound, model=self.model)
         if problems:
-            raise RequestError(all_problems("settings", problems))
+            raise RequestError(all_problems("settings", list(dict.fromkeys(problems))))
         self._drop_default_negatives(final)
         self._load_times(final)
         if learns_windows(self.model, final.get("training")) and "train_batch_size" not in given:
             final["train_batch_size"] = 128
             self.notices.append("training all_positions: train_batch_size is 128 windows.")
         final["data_path"] = str(Path(final["data_path"]).resolve())
+        if modalities := final.get("modalities"):
+            final["modalities"] = {
+                name: str(Path(path).resolve()) for name, path in modalities.items()
+            }
         self.resolved = copy.deepcopy(final) | {"model": self.model, "dataset": self.dataset}
         del self.resolved["MODEL_TYPE"]
         if self.dataset == "ml-100k" and "data_path" not in given:
@@ -173,7 +179,8 @@ class LLMConfig(Config):
                 problems.append(unknown_name("setting", parent, known_keys(), list_known=False))
             else:
                 *between, last = child.split(".")
-                place = final[parent] = dict(final.get(parent) or {})
+                given = final.get(parent)
+                place = final[parent] = dict(given) if isinstance(given, Mapping) else {}
                 for step in between:
                     inner = place.get(step)
                     place[step] = place = dict(inner) if isinstance(inner, dict) else {}

@@ -20,13 +20,14 @@ PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-tra
 
 
 def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
-    """Return protocol, text, size, memory, versions, commit and settings of a run."""
+    """Return protocol, item vectors, size, memory, versions, commit and settings of a run."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    vectors = getattr(model, "item_vectors", None)
+    text, modalities = getattr(model, "item_vectors", None), getattr(model, "modality_vectors", {})
     return {
         "protocol": _protocol(config),
         "parameters": {"trainable": trainable},
-        "text": None if vectors is None else vectors.facts(),
+        "text": None if text is None else text.facts(),
+        "modalities": {name: vectors.facts() for name, vectors in modalities.items()},
         "peak_memory_mib": _peak_memory_mib(),
         "device": str(config["device"]),
         "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}

@@ -18,7 +18,8 @@ from pydantic import (
 from recbole_llm.errors import unknown_name
 
 Name = str | None
-Feature = Literal["text", "id"]
+Adaptor = Literal["linear", "mlp", "whitening", "moe"]
+FEATURES = ("text", "id")  # item features that need no file of vectors
 AnyCase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -27,8 +28,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
-    item_features: Feature | Annotated[list[Feature], Field(min_length=1)] = "text"
-    """What an item is to the model: its text, a learned id vector, or the sum of both."""
+    item_features: str | Annotated[list[str], Field(min_length=1)] = "text"
+    """What an item is to the model: text, id (a learned vector), names of modalities."""
+    modalities: dict[str, str] = {}
+    """Files of other item vectors by name: .npy or .safetensors, with an id list, .ids, beside."""
+    adaptor: Adaptor | dict[str, Adaptor] = "linear"
+    """How a feature's vectors get the model's size; for all features but id, or by feature."""
+    adaptor_hidden_size: int | None = Field(default=None, ge=1)
+    """Hidden width of adaptor mlp; twice embedding_size by default."""
+    adaptor_experts: int = Field(default=8, ge=2)
+    """Parametric whitenings that adaptor moe mixes."""
+    fusion: Literal["sum", "concat", "gate"] = "sum"
+    """How several features make one vector: added, mapped together, or mixed by a gate."""
     text_fields: list[str] | None = None
     """Columns of the .item file, in order; all its token_seq columns by default."""
     text_template: str | None = None
@@ -110,6 +121,11 @@ class Settings(BaseModel):
         """Return the item features as a list."""
         chosen = self.item_features
         return [chosen] if isinstance(chosen, str) else list(chosen)
+
+    def adaptor_of(self, feature: str) -> str:
+        """Return the kind of adaptor that a feature has."""
+        chosen = self.adaptor
+        return chosen if isinstance(chosen, str) else chosen.get(feature, "linear")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

@@ -12,6 +12,7 @@ import torch
 from recbole_llm.checks import check_file, known_keys
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError
+from recbole_llm.settings import Settings
 
 
 def config_of(model: str = "LLMInterestLSTM", dataset: str = "ml-100k", **settings) -> LLMConfig:
@@ -72,6 +73,64 @@ def test_wrong_settings_are_refused_before_data_is_read(settings, words: str) ->
     with pytest.raises(RequestError) as caught:
         config_of(dataset="no-such-dataset", **settings)
     assert words in str(caught.value)
+
+
+@pytest.fixture
+def image_files() -> None:
+    """Put files of the names that the next test's settings use into the working directory."""
+    for name in ("image.npy", "image.ids", "alone.npy", "image.pt"):
+        Path(name).touch()
+
+
+@pytest.mark.usefixtures("image_files")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"item_features": "txt"}, "item_features: unknown feature 'txt'. Did you mean 'text'?"),
+        ({"item_features": ["text", "imgae"], "modalities": {"image": "image.npy"}},
+         "unknown feature 'imgae'. Did you mean 'image'? Known: id, image, text."),
+        ({"modalities": {"image": "image.npy"}}, "modalities.image: item_features does not use it"),
+        ({"modalities": {"text": "image.npy"}}, "modalities.text: text is a feature of its own"),
+        ({"item_features": "image", "modalities": {"image": "image.pt"}},
+         "modalities.image: must be a .npy or .safetensors file, received 'image.pt'"),
+        ({"item_features": "image", "modalities": {"image": "no.npy"}}, "no.npy is no file"),
+        ({"item_features": "image", "modalities": {"image": "alone.npy"}},
+         "alone.ids is no file. Write the raw item id of each row of alone.npy"),
+        ({"item_features": "text", "fusion": "gate"}, "fusion: gate fuses two item_features"),
+        ({"adaptor": {"txt": "mlp"}}, "adaptor.txt: unknown feature with vectors 'txt'. Did you"),
+        ({"adaptor": {"id": "mlp"}}, "adaptor.id: unknown feature with vectors 'id'"),
+        ({"model": "SASRec", "item_features": "text", "adaptor": "mlp"},
+         "adaptor: is for our models, which SASRec is not; received 'mlp'"),
+        ({"model": "SASRec", "item_features": ["text", "id"], "fusion": "gate"}, "fusion: is for"),
+        ({"model": "SASRec", "item_features": "image", "modalities": {"image": "image.npy"}},
+         "modalities: is for our models"),
+    ],
+)  # fmt: skip
+def test_wrong_item_features_are_refused(settings, words: str) -> None:
+    settings = {"model": "LLMInterestLSTM"} | settings
+    with pytest.raises(RequestError) as caught:
+        LLMConfig(settings.pop("model"), "ml-100k", None, settings)
+    assert words in str(caught.value)
+
+
+@pytest.mark.usefixtures("image_files")
+def test_a_modality_is_named_by_a_dotted_key_and_its_path_is_absolute() -> None:
+    arguments = {"modalities.image": "image.npy", "item_features": "[text, image]"}
+    config = LLMConfig("LLMInterestLSTM", "ml-100k", arguments=arguments)
+    expected = {"image": str(Path("image.npy").resolve())}
+    assert config["modalities"] == config.resolved["modalities"] == expected
+
+
+def test_an_adaptor_of_one_feature_is_named_by_a_dotted_key() -> None:
+    config = LLMConfig("LLMInterestLSTM", "ml-100k", arguments={"adaptor.text": "moe"})
+    assert Settings.from_config(config).adaptor_of("text") == "moe"
+    assert Settings.from_config(config).adaptor_of("image") == "linear"
+
+
+@pytest.mark.parametrize("key", ["seed.x", "modalities.image", "adaptor.text"])
+def test_the_value_of_a_dotted_key_is_checked(key: str) -> None:
+    with pytest.raises(RequestError, match=key.partition(".")[0] + ": "):
+        LLMConfig("LLMInterestLSTM", "ml-100k", arguments={key: "3"})
 
 
 @pytest.mark.parametrize(
@@ -224,6 +283,8 @@ def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
         ("metrics: [NDGC]", "unknown metric 'NDGC'"),
         ("valid_metric: FOO@3", "unknown metric 'FOO'"),
         ("eval_args: {mod: full}", "unknown key of eval_args 'mod'"),
+        ("item_features: txt", "unknown feature 'txt'. Did you mean 'text'"),
+        ("item_features: [text, image]\nmodalities: {imgae: a.npy}", "Did you mean 'imgae'"),
         ("metrics: [NDCG]\ntopk: [5]\nvalid_metric: NDCG@10", "Did you mean 'NDCG@5'"),
     ],
 )

@@ -23,10 +23,11 @@ OURS = {
     "text": {"errors", "files", "hardware", "atomic", "text"},
     "compat": {"errors"},
     "plugin": {"compat", "parsing"},
-    "checks": {"errors", "settings", "parsing", "plugin"},
+    "feature_checks": {"errors", "settings"},
+    "checks": {"errors", "settings", "parsing", "plugin", "feature_checks"},
     "config": {"errors", "parsing", "plugin", "compat", "checks"},
     "provenance": {"files", "config"},
-    "data": {"errors", "settings", "atomic", "text", "data"},
+    "data": {"errors", "files", "settings", "atomic", "text", "data"},
     "model": {"errors", "settings", "data", "model"},
     "train": {"errors", "files", "hardware", "run_dir", "settings", "data", "train"},
     "build": {"errors", "settings", "plugin", "checks", "config", "data", "model", "train"},
@@ -60,6 +61,7 @@ OURS = {
 }
 FORBIDDEN = {
     "settings": {"torch", "recbole", "ray"},
+    "feature_checks": {"torch", "recbole", "ray"},
     "atomic": {"torch", "recbole", "ray", "pandas"},
     "text": {"recbole", "ray", "pandas"},
     "plugin": {"torch", "ray"},
@@ -67,6 +69,8 @@ FORBIDDEN = {
 }
 TORCH_ONLY = (
     "model/items.py",
+    "model/adaptors.py",
+    "model/kept.py",
     "model/evolution.py",
     "model/attention.py",
     "model/losses.py",

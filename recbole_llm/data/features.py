@@ -106,14 +106,13 @@ def _encode(
         stored.truncated,
     )
     vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
-    vectors = whiten(vectors, method=settings.whitening, dim=settings.whitening_dim)
-    if not torch.isfinite(vectors).all():
-        raise NonFiniteError(
-            f"text vectors {stored.key}: whitening={settings.whitening} made non-finite values. "
-            "Use whitening: none, or another text_encoder."
-        )
-    table = torch.zeros(len(texts.texts) + 1, vectors.shape[1])
-    table[torch.tensor(rows, dtype=torch.long)] = vectors
+    table = whitened_table(
+        vectors,
+        rows=rows,
+        num_items=len(texts.texts) + 1,
+        settings=settings,
+        place=f"text vectors {stored.key}",
+    )
     return ItemVectors(
         table=table,
         report=texts.report,
@@ -123,6 +122,35 @@ def _encode(
         from_cache=stored.from_cache,
         truncated=stored.truncated,
     )
+
+
+def whitened_table(
+    vectors: Tensor, *, rows: Sequence[int], num_items: int, settings: Settings, place: str
+) -> Tensor:
+    """Return whitened vectors in the rows of their items, all others zero.
+
+    Args:
+        vectors: ``(n, D)``.
+        rows: The item of each vector, ``(n,)``.
+        num_items: N, padding included.
+        settings: Our settings.
+        place: What the vectors are, for an error.
+
+    Returns:
+        ``(N, D)`` float32.
+
+    Raises:
+        NonFiniteError: If whitening made a value that is not finite.
+    """
+    vectors = whiten(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    if not torch.isfinite(vectors).all():
+        raise NonFiniteError(
+            f"{place}: whitening={settings.whitening} made non-finite values. Use whitening: none, "
+            "or other vectors."
+        )
+    table = torch.zeros(num_items, vectors.shape[1])
+    table[torch.tensor(rows, dtype=torch.long)] = vectors
+    return table
 
 
 def encoder_spec(settings: Settings) -> EncoderSpec:

@@ -5,6 +5,7 @@ Letters: B batch, L history length, P positions with a target, N items, H item-v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from torch.nn import functional
 
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
+from recbole_llm.data.modalities import modality_vectors
+from recbole_llm.model.adaptors import build_adaptor
 from recbole_llm.model.evolution import Combination, Evolution, SequenceDropout
-from recbole_llm.model.items import ItemRepresentation
+from recbole_llm.model.items import ItemRepresentation, VectorFeature
 from recbole_llm.model.losses import (
     BPR,
     BinaryCrossEntropy,
@@ -44,14 +47,13 @@ class InterestModel(SequentialRecommender):
         settings = Settings.from_config(config)
         self.label_field = config["LABEL_FIELD"]
         self.temperature = settings.temperature
-        self.item_vectors = dataset.item_vectors()
-        self.items = ItemRepresentation(
-            num_items=self.n_items,
-            size=settings.embedding_size,
-            text=None if self.item_vectors is None else self.item_vectors.table,
-            use_id="id" in settings.features,
-            dropout=settings.dropout_prob,
+        self.modality_vectors = modality_vectors(  # before texts are encoded, which may take long
+            config, catalogue=dataset.field2id_token[self.ITEM_ID]
         )
+        self.item_vectors = dataset.item_vectors()
+        text = {} if self.item_vectors is None else {"text": self.item_vectors}
+        tables = {name: vectors.table for name, vectors in (text | self.modality_vectors).items()}
+        self.items = build_items(settings, num_items=self.n_items, tables=tables)
         self.input_dropout = SequenceDropout(settings.dropout_prob)
         self.evolution = self.build_evolution(settings)
         self.is_cosine = settings.scoring == "cosine"
@@ -122,6 +124,40 @@ class InterestModel(SequentialRecommender):
         table = self.items.table()
         states = self.last_interest(interaction, table)
         return item_scores(states, self.candidates(table), temperature=self.temperature)
+
+
+def build_items(
+    settings: Settings, *, num_items: int, tables: Mapping[str, Tensor]
+) -> ItemRepresentation:
+    """Return the item representation that the settings ask for.
+
+    Args:
+        settings: Our settings.
+        num_items: N, padding included.
+        tables: The vectors of each feature that comes with some, ``(N, D)`` each.
+    """
+    size = settings.embedding_size
+    features = [
+        VectorFeature(
+            vectors=table,
+            adaptor=build_adaptor(
+                settings.adaptor_of(name),
+                in_size=table.shape[1],
+                size=size,
+                hidden_size=settings.adaptor_hidden_size or 2 * size,
+                num_experts=settings.adaptor_experts,
+            ),
+            dropout=settings.dropout_prob,
+        )
+        for name, table in tables.items()
+    ]
+    return ItemRepresentation(
+        num_items=num_items,
+        size=size,
+        features=features,
+        use_id="id" in settings.features,
+        fusion=settings.fusion,
+    )
 
 
 def build_loss(settings: Settings, *, counts: Tensor) -> torch.nn.Module:

@@ -1,51 +1,111 @@
-"""What an item is to the model: its text, its id, or both, as one vector.
+"""What an item is to the model: text, id and other vectors, as one vector.
 
-Letters: N items (row 0 is padding), D text-vector size, H item-vector size.
+Letters: N items (row 0 is padding), D size of a feature's given vectors, H item-vector size,
+F features.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_llm.model.kept import KeptTable
 
-class ItemRepresentation(nn.Module):
-    """Item vectors as the sum of projected text and a learned id embedding.
 
-    The text table is a non-persistent buffer: it is not trained, not saved in a checkpoint, and
-    moves with the module. Padding is the zero vector.
+class VectorFeature(nn.Module):
+    """Vectors that are given for all items, brought to the model's size by an adaptor.
+
+    The vectors are a non-persistent buffer: they are not trained, not saved in a checkpoint, and
+    move with the module.
+
+    Args:
+        vectors: ``(N, D)``.
+        adaptor: Maps ``(N, D)`` to ``(N, H)``.
+        dropout: Share of the vectors' entries zeroed in training.
+    """
+
+    def __init__(self, *, vectors: Tensor, adaptor: nn.Module, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors, persistent=False)
+        self.adaptor = adaptor
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self) -> Tensor:
+        """Return the vectors of all items, ``(N, H)``."""
+        return self.adaptor(self.dropout(self.vectors))
+
+
+class Fusion(nn.Module):
+    """How the features of an item become one vector.
+
+    ``sum`` adds them, ``concat`` is W [p_1, ..., p_F], ``gate`` is Σ g_f ⊙ p_f with a softmax over
+    the features, one for each item and each entry, g = softmax_f(W [p_1, ..., p_F]).
+
+    Args:
+        kind: ``sum``, ``concat`` or ``gate``.
+        size: H.
+        num_features: F.
+    """
+
+    def __init__(self, *, kind: str, size: int, num_features: int) -> None:
+        super().__init__()
+        self.kind = kind
+        joined = num_features * size
+        self.map = (
+            None if kind == "sum" else nn.Linear(joined, size if kind == "concat" else joined)
+        )
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        """Fuse F tensors ``(N, H)`` into one."""
+        if self.map is None:
+            return torch.stack(parts).sum(0)
+        mapped = self.map(torch.cat(parts, -1))
+        if self.kind == "concat":
+            return mapped
+        shares = mapped.unflatten(-1, (len(parts), -1)).softmax(1)  # (N, F, H)
+        return (shares * torch.stack(parts, 1)).sum(1)
+
+
+class ItemRepresentation(KeptTable):
+    """Item vectors as the fusion of given vectors and a learned id embedding.
+
+    ``table()``, ``(N, H)``, is computed once a step and once an evaluation; padding is zero.
 
     Args:
         num_items: N, padding included.
         size: H.
-        text: Text vectors, ``(N, D)``, or None to leave text out.
-        use_id: Whether each item also has a learned vector of its own.
-        dropout: Share of the text vectors' entries zeroed in training.
+        features: The vectors given, each with its adaptor.
+        use_id: Whether each item also has a learned vector of its own, the last feature.
+        fusion: ``sum``, ``concat`` or ``gate``.
     """
 
     def __init__(
-        self, *, num_items: int, size: int, text: Tensor | None, use_id: bool, dropout: float
+        self,
+        *,
+        num_items: int,
+        size: int,
+        features: Iterable[VectorFeature],
+        use_id: bool,
+        fusion: str = "sum",
     ) -> None:
         super().__init__()
-        self.register_buffer("text", text, persistent=False)
-        self.projection = None if text is None else nn.Linear(text.shape[1], size)
+        self.features = nn.ModuleList(features)
         self.embedding = nn.Embedding(num_items, size, padding_idx=0) if use_id else None
-        self.dropout = nn.Dropout(dropout)
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=size**-0.5)
             with torch.no_grad():
                 self.embedding.weight[0] = 0.0
+        self.fusion = Fusion(kind=fusion, size=size, num_features=len(self.features) + use_id)
 
-    def table(self) -> Tensor:
-        """Return the vectors of all items, ``(N, H)``; computed once a step."""
-        parts = []
-        if self.projection is not None:
-            parts.append(self.projection(self.dropout(self.text)))
+    def compute(self) -> Tensor:
+        """Return the vectors of all items, ``(N, H)``, made anew."""
+        parts = [feature() for feature in self.features]
         if self.embedding is not None:
             parts.append(self.embedding.weight)
-        vectors = torch.stack(parts).sum(0)
-        return functional.pad(vectors[1:], (0, 0, 1, 0))  # row 0 stays zero
+        return functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero
 
     @staticmethod
     def lookup(table: Tensor, ids: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ tokens), D text-vector size, H item-vector size.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_llm.model.kept import KeptTable
 
-class TextEmbedding(nn.Module):
+
+class TextEmbedding(KeptTable):
     """Stands in for an ``nn.Embedding`` of items: its rows are projected text, or text plus id.
 
     The rows are computed when they are first asked for after the weights have changed, which is
@@ -24,6 +24,8 @@ class TextEmbedding(nn.Module):
         text: Text vectors, ``(N, D)``; the row of an item without text is zero.
         use_id: Whether each item keeps its learned vector, to which its text is added.
     """
+
+    shares_graph = True
 
     def __init__(self, *, embedding: nn.Embedding, text: Tensor, use_id: bool) -> None:
         super().__init__()
@@ -36,29 +38,19 @@ class TextEmbedding(nn.Module):
         norm = text.square().sum(1)[1:].mean().sqrt().clamp(min=1e-6)
         nn.init.normal_(self.projection.weight, std=float(learned[1:].std() / norm))
         self.learned = nn.Parameter(learned if use_id else learned[num_items:])
-        self._rows: tuple[Any, Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
         """All rows, ``(R, H)``, of which gradients flow back to projection and ids."""
-        versions = (self.projection.weight._version, self.learned._version)
-        state = (versions, self.training, torch.is_grad_enabled(), self.text.device)
-        if self._rows is None or self._rows[0] != state:
-            rows = self._compute()
-            if rows.requires_grad:
-                rows.register_hook(self._forget)  # a graph is good for one backward pass
-            self._rows = (state, rows)
-        return self._rows[1]
+        return self.table()
 
-    def _compute(self) -> Tensor:
+    def compute(self) -> Tensor:
+        """Return all rows, ``(R, H)``, made anew."""
         projected = self.projection(self.text)  # (N, H)
         if len(self.learned) == self.num_embeddings:
             extra = self.num_embeddings - len(projected)
             return functional.pad(projected, (0, 0, 0, extra)) + self.learned
         return torch.cat([projected, self.learned])
-
-    def _forget(self, gradient: Tensor) -> None:
-        self._rows = None
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of ``ids`` ``(...)``, ``(..., H)``."""

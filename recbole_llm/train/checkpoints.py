@@ -23,7 +23,7 @@ WEIGHT, OTHER = "weight/", "other/"  # prefixes of a tensor's name
 def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
     """Write a model's weights, and what RecBole calls its other parameters, atomically.
 
-    A text table is not written; the digest of what it was made of is.
+    Text and other item vectors are not written; the digests of what they were made of are.
 
     Raises:
         TypeError: If an other parameter holds more than numbers, texts, arrays and sparse matrices.
@@ -35,7 +35,7 @@ def save_checkpoint(path: Path, model: Any, *, epoch: int) -> None:
         for name, value in model.other_parameter().items()
         if not any(value is part for part in parts)  # its weights are the model's own
     }
-    about = {"format": FORMAT, "epoch": epoch, "text": text_digest(model), "other": other}
+    about = {"format": FORMAT, "epoch": epoch, "other": other, **vector_digests(model)}
     write_tensors(path, tensors, about=about)
 
 
@@ -46,7 +46,7 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
         RunDirError: If the file is missing, damaged, of another model, or not one of ours. No file
             is ever unpickled.
     """
-    fields = {"epoch": int, "text": str | None, "other": dict}
+    fields = {"epoch": int, "text": str | None, "modalities": dict, "other": dict}
     tensors, about = read_tensors(path, kind=FORMAT, fields=fields, device=device)
     weights = {
         name.removeprefix(WEIGHT): tensor
@@ -55,10 +55,17 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
     }
     if any(not torch.isfinite(tensor).all() for tensor in weights.values()):
         raise RunDirError(f"{path}: holds weights that are not finite. Train the model again.")
-    if about["text"] != text_digest(model):
+    here = vector_digests(model)
+    if about["text"] != here["text"]:
         raise RunDirError(
             f"{path}: these weights were trained on vectors of other texts, or of another encoder, "
             "than are here now. Restore the item file and the encoder, or train again."
+        )
+    if about["modalities"] != here["modalities"]:
+        raise RunDirError(
+            f"{path}: these weights were trained on other vectors than the files of modalities "
+            f"({', '.join(here['modalities'])}) hold for these items now. Restore the files, or "
+            "train again."
         )
     try:
         model.load_state_dict(weights)
@@ -75,10 +82,13 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
     return int(about["epoch"])
 
 
-def text_digest(model: Any) -> str | None:
-    """Return the digest of the text vectors that a model was built on, or None."""
-    vectors = getattr(model, "item_vectors", None)
-    return None if vectors is None else vectors.content
+def vector_digests(model: Any) -> dict[str, Any]:
+    """Return the digests of the text vectors and of the modalities' that a model reads."""
+    text, modalities = getattr(model, "item_vectors", None), getattr(model, "modality_vectors", {})
+    return {
+        "text": None if text is None else text.content,
+        "modalities": {name: vectors.content for name, vectors in modalities.items()},
+    }
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> None:

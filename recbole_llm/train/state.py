@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from recbole_llm.errors import RunDirError
-from recbole_llm.train.checkpoints import read_tensors, text_digest, write_tensors
+from recbole_llm.train.checkpoints import read_tensors, vector_digests, write_tensors
 from recbole_llm.train.packing import pack, unpack
 
 FORMAT = "recbole-llm training 1"
@@ -47,7 +47,7 @@ def save_state(path: Path, trainer: Any, *, next_epoch: int, is_finished: bool) 
     }
     tensors: dict[str, torch.Tensor] = {}
     packed = pack(state, "state", tensors)
-    about = {"format": FORMAT, "text": text_digest(trainer.model), "state": packed}
+    about = {"format": FORMAT, "vectors": vector_digests(trainer.model), "state": packed}
     write_tensors(path, tensors, about=about)
 
 
@@ -61,11 +61,11 @@ def load_state(path: Path, trainer: Any) -> dict[str, Any]:
     Raises:
         RunDirError: If the file is missing, damaged, or of another model.
     """
-    fields = {"text": str | None, "state": dict}
+    fields = {"vectors": dict, "state": dict}
     tensors, about = read_tensors(path, kind=FORMAT, fields=fields, device=torch.device("cpu"))
     try:
-        if about["text"] != text_digest(trainer.model):
-            raise ValueError("it was trained on vectors of other texts or of another encoder")
+        if about["vectors"] != vector_digests(trainer.model):
+            raise ValueError("it was trained on other item vectors than are here now")
         state = unpack(about["state"], tensors)
         trainer.model.load_state_dict(state["weights"])
         trainer.steps.load_state_dict(state["steps"])

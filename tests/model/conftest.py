@@ -21,6 +21,7 @@ from torch import Tensor
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.data.features import ItemVectors
+from recbole_llm.settings import Settings
 from recbole_llm.train.trainer import InterestTrainer
 
 RING = 10
@@ -69,7 +70,7 @@ def ring(write_dataset, monkeypatch: pytest.MonkeyPatch):
         folder = write_dataset(ring_events(), {f"i{k}": f"item {k}" for k in range(12)})
 
         def on_the_circle(self: InterestDataset) -> ItemVectors | None:
-            if settings.get("item_features") == "id":
+            if "text" not in Settings.from_config(self.config).features:
                 return None
             angles = [angle(int(token[1:])) for token in self.field2id_token["item_id"][1:]]
             table = torch.tensor([[math.cos(a), math.sin(a)] for a in angles])

@@ -115,8 +115,8 @@ def test_window_loss_is_the_mean_of_the_prefix_losses(name, ring) -> None:
 
 def test_text_table_is_not_in_the_state(name, ring) -> None:
     model = ring(name).model
-    assert "items.text" not in model.state_dict()
-    assert "items.text" in dict(model.named_buffers())
+    assert "items.features.0.vectors" not in model.state_dict()
+    assert "items.features.0.vectors" in dict(model.named_buffers())
 
 
 def test_padding_is_the_zero_vector_and_stays_so(name, ring) -> None:

@@ -12,7 +12,6 @@ from recbole_llm.model.evolution import (
     SequenceDropout,
     running_interest,
 )
-from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.model.losses import item_scores
 
 
@@ -76,12 +75,3 @@ def test_one_mask_for_all_steps_of_a_sequence() -> None:
     assert received.mean().item() == pytest.approx(1.0, abs=0.1)
     ones = torch.ones(2, 3, 4)
     assert torch.equal(dropout.eval()(ones), ones)
-
-
-def test_text_and_id_are_summed() -> None:
-    text = torch.tensor([[0.0], [1.0], [2.0]])
-    items = ItemRepresentation(num_items=3, size=2, text=text, use_id=True, dropout=0.0)
-    both = items.table()
-    expected = items.projection(text) + items.embedding.weight
-    assert torch.equal(both[1:], expected[1:])
-    assert not both[0].any()

@@ -104,8 +104,8 @@ def test_a_row_beyond_the_items_stays_learned(use_id: bool) -> None:
 def test_rows_are_computed_once_a_step(monkeypatch) -> None:
     made = embedding(rows=3, use_id=True)
     calls = []
-    compute = TextEmbedding._compute
-    monkeypatch.setattr(TextEmbedding, "_compute", lambda self: (calls.append(1), compute(self))[1])
+    compute = TextEmbedding.compute
+    monkeypatch.setattr(TextEmbedding, "compute", lambda self: (calls.append(1), compute(self))[1])
     optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()

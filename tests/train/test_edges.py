@@ -88,7 +88,7 @@ def test_text_vectors_take_no_gradient_and_projections_do(toy) -> None:
     settings = {**toy, "item_features": ["text", "id"], "epochs": 1}
     run_dir = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)["run_dir"]
     _, model, *_ = load_run(run_dir)
-    before = model.items.text.clone()
+    before = model.items.features[0].vectors.clone()
     batch = Interaction(
         {
             "item_id_list": torch.tensor([[1, 2]]),
@@ -97,6 +97,9 @@ def test_text_vectors_take_no_gradient_and_projections_do(toy) -> None:
         }
     )
     model.train().calculate_loss(batch).backward()
-    assert model.items.text.grad is None and not model.items.text.requires_grad
+    assert (
+        model.items.features[0].vectors.grad is None
+        and not model.items.features[0].vectors.requires_grad
+    )
     assert all(p.grad is not None and p.grad.any() for p in model.items.parameters())
-    assert torch.equal(model.items.text, before)
+    assert torch.equal(model.items.features[0].vectors, before)

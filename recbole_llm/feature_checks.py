@@ -1,0 +1,76 @@
+"""Rules of what an item is made of: item_features, modalities, adaptor and fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_llm.errors import unknown_name
+from recbole_llm.settings import FEATURES, Settings
+
+
+def feature_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with item_features, as far as they are given, and what adapts them."""
+    chosen = settings.get("item_features")
+    if chosen is None:
+        return []
+    features = list(dict.fromkeys([chosen] if isinstance(chosen, str) else chosen))
+    modalities = settings.get("modalities") or {}
+    known = {*FEATURES, *modalities}
+    problems = [
+        f"modalities.{name}: {name} is a feature of its own. Give the file another name."
+        for name in FEATURES
+        if name in modalities
+    ]
+    problems += [
+        f"item_features: {unknown_name('feature', name, known)} modalities gives a name its file."
+        for name in features
+        if name not in known
+    ]
+    problems += [
+        f"modalities.{name}: item_features does not use it, received {features}. Add {name} there, "
+        "or leave it out."
+        for name in modalities
+        if name not in (*FEATURES, *features)
+    ]
+    adaptor, fusion = settings.get("adaptor"), settings.get("fusion") or "sum"
+    adapted = [name for name in features if name != "id"]
+    problems += [
+        f"adaptor.{name}: {unknown_name('feature with vectors', name, adapted)}"
+        for name in (adaptor if isinstance(adaptor, Mapping) else ())
+        if name not in adapted
+    ]
+    if fusion != "sum" and len(features) == 1:
+        problems.append(
+            f"fusion: {fusion} fuses two item_features or more, received {features}. Use sum."
+        )
+    return problems
+
+
+def file_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return which files of modalities are not there, or of no kind that can be read."""
+    problems = []
+    for name, file in (settings.get("modalities") or {}).items():
+        path = Path(file)
+        if path.suffix not in (".npy", ".safetensors"):
+            problems.append(
+                f"modalities.{name}: must be a .npy or .safetensors file, received {file!r}."
+            )
+        elif not path.is_file():
+            problems.append(f"modalities.{name}: {path} is no file. Name the file of its vectors.")
+        elif not (ids := path.with_suffix(".ids")).is_file():
+            problems.append(
+                f"modalities.{name}: {ids} is no file. Write the raw item id of each row of "
+                f"{path.name} to it, one a line."
+            )
+    return problems
+
+
+def foreign_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
+    """Return which settings a model of RecBole's would not follow."""
+    return [
+        f"{key}: is for our models, which {model} is not; received {settings[key]!r}."
+        for key in ("modalities", "adaptor", "fusion")
+        if settings.get(key) not in (None, Settings.model_fields[key].default)
+    ]

@@ -8,14 +8,15 @@ model sees for each target what RecBole's prefix data shows it, in one pass inst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 BUCKET_BATCHES = 64  # windows of so many batches are sorted by length together: little padding
+AUGMENTATION = 1  # its random numbers are not those of the cuts, which it must not change
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Windows:
         first: Index of the window's first input, shape ``(W,)``.
         length: Number of inputs, ``(W,)``.
         context: Number of leading inputs whose targets belong to the window before, ``(W,)``.
+        user: Which user's it is, ``(W,)``.
     """
 
     first: np.ndarray
     length: np.ndarray
     context: np.ndarray
+    user: np.ndarray
 
 
 def cut_windows(
@@ -65,7 +68,7 @@ def cut_windows(
     begin = np.where(piece == 0, 0, head[user] + (piece - 1) * stride)
     end = np.minimum(head[user] + piece * stride, num_targets[user])
     context = np.minimum(begin, overlap)
-    return Windows(starts[user] + begin - context, end - begin + context, context)
+    return Windows(starts[user] + begin - context, end - begin + context, context, user)
 
 
 def bucket(length: np.ndarray, *, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -95,17 +98,33 @@ class WindowBatch:
         lengths: Inputs in each row, ``(B,)``.
         targets: The item after each input, ``(B, T)``; 0 where there is nothing to learn (padding
             and context).
+        users: Whose history each row is, ``(B,)``.
+        views: The same windows changed at random, for the contrastive term.
     """
 
     history: Tensor
     lengths: Tensor
     targets: Tensor
+    users: Tensor
+    views: tuple[WindowBatch, ...] = ()
+
+    @property
+    def last_target(self) -> Tensor:
+        """Return the last target of each row, ``(B,)``."""
+        return self.targets.gather(1, self.lengths[:, None] - 1).squeeze(1)
 
     def to(self, device: torch.device) -> WindowBatch:
         """Return the batch on a device."""
         return WindowBatch(
-            self.history.to(device), self.lengths.to(device), self.targets.to(device)
+            self.history.to(device),
+            self.lengths.to(device),
+            self.targets.to(device),
+            self.users.to(device),
+            tuple(view.to(device) for view in self.views),
         )
+
+
+Augment = Callable[[WindowBatch, np.random.Generator], WindowBatch]
 
 
 class WindowSampler:
@@ -122,6 +141,8 @@ class WindowSampler:
         overlap: Context of a window that a cut begins.
         batch_size: Windows a batch.
         seed: Epoch ``k`` is a pure function of ``(seed, k)``.
+        augmenter: Changes the windows that are trained.
+        view_augmenter: Makes two views of each window.
     """
 
     def __init__(
@@ -134,6 +155,8 @@ class WindowSampler:
         overlap: int,
         batch_size: int,
         seed: int,
+        augmenter: Augment | None = None,
+        view_augmenter: Augment | None = None,
     ) -> None:
         self.items = items
         self.starts = starts
@@ -142,10 +165,13 @@ class WindowSampler:
         self.overlap = min(overlap, max_length - 1)
         self.batch_size = batch_size
         self.seed = seed
+        self.augmenter = augmenter
+        self.view_augmenter = view_augmenter
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the windows and the batches of an epoch."""
+        self.epoch = epoch
         rng = np.random.default_rng([self.seed, epoch])
         self.windows = cut_windows(
             self.starts,
@@ -160,8 +186,15 @@ class WindowSampler:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[WindowBatch]:
+        rng = np.random.default_rng([self.seed, self.epoch, AUGMENTATION])
         for batch in self.batches:
-            yield self._gather(batch)
+            yield self._augment(self._gather(batch), rng)
+
+    def _augment(self, batch: WindowBatch, rng: np.random.Generator) -> WindowBatch:
+        make_view = self.view_augmenter
+        views = () if make_view is None else (make_view(batch, rng), make_view(batch, rng))
+        changed = batch if self.augmenter is None else self.augmenter(batch, rng)
+        return replace(changed, views=views)
 
     def _gather(self, batch: np.ndarray) -> WindowBatch:
         first = torch.from_numpy(self.windows.first[batch])[:, None]  # (B, 1)
@@ -172,4 +205,5 @@ class WindowSampler:
         at = torch.where(is_input, first + step, 0)
         history = torch.where(is_input, self.items[at], 0)
         targets = torch.where(is_input & (step >= context), self.items[at + 1], 0)
-        return WindowBatch(history, lengths, targets)
+        users = torch.from_numpy(self.windows.user[batch])
+        return WindowBatch(history, lengths, targets, users)

@@ -13,6 +13,7 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.trainer import Trainer
 from torch import Tensor
 
+from recbole_llm.data.augment import training_augmenter, view_augmenter
 from recbole_llm.data.batches import WindowSampler
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.errors import NonFiniteError, RequestError
@@ -130,6 +131,8 @@ class WindowLoader(WindowSampler):
             overlap=settings.window_overlap,
             batch_size=config["train_batch_size"],
             seed=config["seed"],
+            augmenter=training_augmenter(settings),
+            view_augmenter=view_augmenter(settings),
         )
 
 

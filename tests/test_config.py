@@ -75,6 +75,45 @@ def test_wrong_settings_are_refused_before_data_is_read(settings, words: str) ->
 
 
 @pytest.mark.parametrize(
+    "place", [{"training": "prefixes"}, {"benchmark_filename": ["train", "valid", "test"]}], ids=str
+)
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("augmentation", {"augmentation": ["crop"]}),
+        ("contrastive_views: augmented", {"contrastive_weight": 0.1}),
+    ],
+)
+def test_what_changes_windows_is_refused_where_there_are_none(key, settings, place) -> None:
+    with pytest.raises(RequestError, match=f"{key}: changes windows, and training on prefixes"):
+        config_of(**settings, **place)
+    config_of(**settings)
+    config_of(**place, contrastive_weight=0.1, contrastive_views="same_target")
+
+
+def test_two_readings_that_cannot_differ_are_refused() -> None:
+    settings = {"contrastive_weight": 0.1, "contrastive_views": "dropout"}
+    with pytest.raises(RequestError, match="contrastive_views: dropout compares two readings"):
+        config_of(dropout_prob=0.0, **settings)
+    config_of(dropout_prob=0.0, item_noise=0.1, **settings)
+    config_of(dropout_prob=0.1, **settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("item_noise", 0.1),
+        ("augmentation", ["mask"]),
+        ("adversarial_weight", 0.5),
+        ("contrastive_weight", 0.1),
+    ],
+)
+def test_terms_of_robustness_are_refused_for_recboles_models(key: str, value) -> None:
+    with pytest.raises(RequestError, match=f"{key}: is for our models, which SASRec is not"):
+        config_of("SASRec", **{key: value})
+
+
+@pytest.mark.parametrize(
     ("model", "words"),
     [
         ("LLMInterestLSTN", "Did you mean 'LLMInterestLSTM'"),

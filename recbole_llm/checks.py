@@ -26,6 +26,7 @@ CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position
 LOSSES = ("CE", "SCE", "BCE", "GBCE", "BPR", "MSE")
 PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 PRETRAINED = ("RaCT", "S3Rec")  # their stages hand over a pickle
+ROBUST = ("item_noise", "augmentation", "adversarial_weight", "contrastive_weight")
 NESTED = {
     "eval_args": {"split", "order", "group_by", "mode"},
     "train_neg_sample_args": {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"},
@@ -153,9 +154,14 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
             problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
     problems += feature_problems(settings)
     if model in MODELS:
-        problems += _our_problems(settings) + file_problems(settings)
+        problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
+        problems += [
+            f"{key}: is for our models, which {model} is not. Leave it out."
+            for key in ROBUST
+            if settings.get(key)
+        ]
     if model in PRETRAINED and "train_stage" in settings:
         problems.append(
             f"model: the training stages of {model} hand over a pickle, which can run code, and "
@@ -177,6 +183,29 @@ def _our_problems(settings: Mapping[str, Any]) -> list[str]:
     if overlap >= length:
         problems.append(
             f"window_overlap: must be below MAX_ITEM_LIST_LENGTH ({length}), received {overlap}."
+        )
+    return problems
+
+
+def _robust_problems(settings: Mapping[str, Any]) -> list[str]:
+    chosen = Settings.from_config(settings)
+    problems = []
+    if chosen.training == "prefixes" or settings.get("benchmark_filename"):
+        in_use = {
+            "augmentation": bool(chosen.augmentation),
+            "contrastive_views: augmented": chosen.has_augmented_views,
+        }
+        problems += [
+            f"{key}: changes windows, and training on prefixes has none. Use training: "
+            "all_positions, without benchmark_filename."
+            for key, is_used in in_use.items()
+            if is_used
+        ]
+    by_dropout = chosen.contrastive_weight > 0 and chosen.contrastive_views == "dropout"
+    if by_dropout and not (chosen.dropout_prob or chosen.item_noise):
+        problems.append(
+            "contrastive_views: dropout compares two readings that are the same where dropout_prob "
+            "and item_noise are 0. Set one of them, or other views."
         )
     return problems
 

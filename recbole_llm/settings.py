@@ -20,6 +20,7 @@ from recbole_llm.errors import unknown_name
 Name = str | None
 Adaptor = Literal["linear", "mlp", "whitening", "moe"]
 FEATURES = ("text", "id")  # item features that need no file of vectors
+Operation = Literal["drop", "mask", "crop", "reorder"]
 AnyCase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -100,6 +101,22 @@ class Settings(BaseModel):
     """Steps over which the learning rate rises to its value."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the average of the weights that is validated and kept; 0 keeps no average."""
+    item_noise: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Noise added in training to each item vector of a history, relative to the vector's RMS."""
+    augmentation: list[Operation] = []
+    """Changes of training windows, one drawn a window: drop, mask, crop, reorder; none if empty."""
+    augmentation_rate: float = Field(default=0.2, gt=0, lt=1)
+    """How much is changed: the share of items dropped, masked, cut off or in a shuffled span."""
+    adversarial_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Weight of the loss on item vectors that are moved against the model (FGM); 0 is off."""
+    adversarial_epsilon: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    """How far each is moved, relative to the RMS norm of all item vectors."""
+    contrastive_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Weight of the contrastive loss of interests; 0 is off."""
+    contrastive_views: Literal["augmented", "dropout", "same_target"] = "augmented"
+    """What is alike: two augmented windows, two dropout masks, or positions of one target."""
+    contrastive_temperature: float = Field(default=0.2, gt=0, allow_inf_nan=False)
+    """The cosines of the contrastive loss are divided by it."""
     time_precision: Literal["exact", "recbole"] = "exact"
     """Order by exact times, or by RecBole's float32 ones."""
     run_dir: str | None = None
@@ -126,6 +143,11 @@ class Settings(BaseModel):
         """Return the kind of adaptor that a feature has."""
         chosen = self.adaptor
         return chosen if isinstance(chosen, str) else chosen.get(feature, "linear")
+
+    @property
+    def has_augmented_views(self) -> bool:
+        """Tell whether the contrastive term compares augmented windows."""
+        return self.contrastive_weight > 0 and self.contrastive_views == "augmented"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

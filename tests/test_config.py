@@ -57,7 +57,7 @@ def test_the_process_arguments_are_never_read(monkeypatch) -> None:
         ({"loss_type": "BPRR"}, "loss_type: unknown loss 'BPRR'. Did you mean 'BPR'"),
         ({"window_overlap": 50}, "window_overlap: must be below MAX_ITEM_LIST_LENGTH (50)"),
         ({"device": "cuda"}, "follows from use_gpu"),
-        ({"nproc": 2}, "runs in one process"),
+        ({"nproc": 2}, "write --nproc=K on the command line"),
         ({"item_features": []}, "item_features"),
         ({"state": "FOO"}, "unknown choice 'foo'"),
         ({"learner": "foo"}, "unknown choice 'foo'"),
@@ -131,6 +131,45 @@ def test_an_adaptor_of_one_feature_is_named_by_a_dotted_key() -> None:
 def test_the_value_of_a_dotted_key_is_checked(key: str) -> None:
     with pytest.raises(RequestError, match=key.partition(".")[0] + ": "):
         LLMConfig("LLMInterestLSTM", "ml-100k", arguments={key: "3"})
+
+
+@pytest.mark.parametrize(
+    "place", [{"training": "prefixes"}, {"benchmark_filename": ["train", "valid", "test"]}], ids=str
+)
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("augmentation", {"augmentation": ["crop"]}),
+        ("contrastive_views: augmented", {"contrastive_weight": 0.1}),
+    ],
+)
+def test_what_changes_windows_is_refused_where_there_are_none(key, settings, place) -> None:
+    with pytest.raises(RequestError, match=f"{key}: changes windows, and training on prefixes"):
+        config_of(**settings, **place)
+    config_of(**settings)
+    config_of(**place, contrastive_weight=0.1, contrastive_views="same_target")
+
+
+def test_two_readings_that_cannot_differ_are_refused() -> None:
+    settings = {"contrastive_weight": 0.1, "contrastive_views": "dropout"}
+    with pytest.raises(RequestError, match="contrastive_views: dropout compares two readings"):
+        config_of(dropout_prob=0.0, **settings)
+    config_of(dropout_prob=0.0, item_noise=0.1, **settings)
+    config_of(dropout_prob=0.1, **settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("item_noise", 0.1),
+        ("augmentation", ["mask"]),
+        ("adversarial_weight", 0.5),
+        ("contrastive_weight", 0.1),
+    ],
+)
+def test_terms_of_robustness_are_refused_for_recboles_models(key: str, value) -> None:
+    with pytest.raises(RequestError, match=f"{key}: is for our models, which SASRec is not"):
+        config_of("SASRec", **{key: value})
 
 
 @pytest.mark.parametrize(

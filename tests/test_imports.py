@@ -74,6 +74,7 @@ TORCH_ONLY = (
     "model/evolution.py",
     "model/attention.py",
     "model/losses.py",
+    "model/contrastive.py",
     "model/text_embedding.py",
 )
 

@@ -156,6 +156,13 @@ def test_yaml_merges_mappings(tmp_path: Path) -> None:
         ({"whitening": "zac"}, "Did you mean 'zca'"),
         ({"temperature": 0}, "temperature"),
         ({"window_overlap": -1}, "window_overlap"),
+        ({"item_noise": -0.1}, "item_noise"),
+        ({"augmentation": ["crob"]}, "Did you mean 'crop'"),
+        ({"augmentation_rate": 1.0}, "augmentation_rate: must be less than 1"),
+        ({"adversarial_weight": float("inf")}, "adversarial_weight"),
+        ({"adversarial_epsilon": 0}, "adversarial_epsilon: must be greater than 0"),
+        ({"contrastive_views": "same_item"}, "Did you mean 'same_target'"),
+        ({"contrastive_temperature": 0.0}, "contrastive_temperature"),
         ({"trust_remote_code": "yes"}, "trust_remote_code"),
     ],
 )

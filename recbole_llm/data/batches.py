@@ -8,14 +8,15 @@ model sees for each target what RecBole's prefix data shows it, in one pass inst
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 BUCKET_BATCHES = 64  # windows of so many batches are sorted by length together: little padding
+AUGMENTATION = 1  # its random numbers are not those of the cuts, which it must not change
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Windows:
         first: Index of the window's first input, shape ``(W,)``.
         length: Number of inputs, ``(W,)``.
         context: Number of leading inputs whose targets belong to the window before, ``(W,)``.
+        user: Which user's it is, ``(W,)``.
     """
 
     first: np.ndarray
     length: np.ndarray
     context: np.ndarray
+    user: np.ndarray
 
 
 def cut_windows(
@@ -65,7 +68,7 @@ def cut_windows(
     begin = np.where(piece == 0, 0, head[user] + (piece - 1) * stride)
     end = np.minimum(head[user] + piece * stride, num_targets[user])
     context = np.minimum(begin, overlap)
-    return Windows(starts[user] + begin - context, end - begin + context, context)
+    return Windows(starts[user] + begin - context, end - begin + context, context, user)
 
 
 def bucket(length: np.ndarray, *, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -95,6 +98,8 @@ class WindowBatch:
         lengths: Inputs in each row, ``(B,)``.
         targets: The item after each input, ``(B, T)``; 0 where there is nothing to learn (padding
             and context).
+        users: Whose history each row is, ``(B,)``.
+        views: The same windows changed at random, for the contrastive term.
         weight: What its loss counts for: 1, or, of a part of a batch that several processes share,
             the part's share of the targets times the number of processes.
     """
@@ -102,14 +107,25 @@ class WindowBatch:
     history: Tensor
     lengths: Tensor
     targets: Tensor
+    users: Tensor
+    views: tuple[WindowBatch, ...] = ()
     weight: float = 1.0
+
+    @property
+    def last_target(self) -> Tensor:
+        """Return the last target of each row, ``(B,)``."""
+        return self.targets.gather(1, self.lengths[:, None] - 1).squeeze(1)
 
     def to(self, device: torch.device) -> WindowBatch:
         """Return the batch on a device."""
-        history, lengths, targets = (
-            tensor.to(device) for tensor in (self.history, self.lengths, self.targets)
+        history, lengths, targets, users = (
+            tensor.to(device) for tensor in (self.history, self.lengths, self.targets, self.users)
         )
-        return WindowBatch(history, lengths, targets, self.weight)
+        views = tuple(view.to(device) for view in self.views)
+        return WindowBatch(history, lengths, targets, users, views, self.weight)
+
+
+Augment = Callable[[WindowBatch, np.random.Generator], WindowBatch]
 
 
 class WindowSampler:
@@ -128,6 +144,8 @@ class WindowSampler:
         seed: Epoch ``k`` is a pure function of ``(seed, k)``.
         rank: Which of the processes draws; each gets its part of every batch.
         num_ranks: Number of processes.
+        augmenter: Changes the windows that are trained.
+        view_augmenter: Makes two views of each window.
     """
 
     def __init__(
@@ -142,6 +160,8 @@ class WindowSampler:
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
+        augmenter: Augment | None = None,
+        view_augmenter: Augment | None = None,
     ) -> None:
         self.items = items
         self.starts = starts
@@ -151,10 +171,13 @@ class WindowSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.rank, self.num_ranks = rank, num_ranks
+        self.augmenter = augmenter
+        self.view_augmenter = view_augmenter
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the windows and the batches of an epoch."""
+        self.epoch = epoch
         rng = np.random.default_rng([self.seed, epoch])
         self.windows = cut_windows(
             self.starts,
@@ -169,8 +192,16 @@ class WindowSampler:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[WindowBatch]:
+        rng = np.random.default_rng([self.seed, self.epoch, AUGMENTATION])
         for batch in self.batches:
-            yield self._gather(batch[self.rank :: self.num_ranks], of=batch)
+            part = self._gather(batch[self.rank :: self.num_ranks], of=batch)
+            yield self._augment(part, rng)
+
+    def _augment(self, batch: WindowBatch, rng: np.random.Generator) -> WindowBatch:
+        make_view = self.view_augmenter
+        views = () if make_view is None else (make_view(batch, rng), make_view(batch, rng))
+        changed = batch if self.augmenter is None else self.augmenter(batch, rng)
+        return replace(changed, views=views)
 
     def _gather(self, batch: np.ndarray, *, of: np.ndarray) -> WindowBatch:
         targets_of = self.windows.length - self.windows.context
@@ -185,4 +216,5 @@ class WindowSampler:
         at = torch.where(is_input, first + step, 0)
         history = torch.where(is_input, self.items[at], 0)
         targets = torch.where(is_input & (step >= context), self.items[at + 1], 0)
-        return WindowBatch(history, lengths, targets, weight)
+        users = torch.from_numpy(self.windows.user[batch])
+        return WindowBatch(history, lengths, targets, users, weight=weight)

@@ -1,6 +1,6 @@
 """RecBole's contract, kept once for all our models.
 
-Letters: B batch, L history length, P positions with a target, N items, H item-vector size.
+Letters: B batch, L or T history length, P positions with a target, N items, H item-vector size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.data.modalities import modality_vectors
+from recbole_llm.errors import RequestError
 from recbole_llm.model.adaptors import build_adaptor
 from recbole_llm.model.evolution import Combination, Evolution, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation, VectorFeature
@@ -30,6 +31,7 @@ from recbole_llm.model.losses import (
     SampledSoftmax,
     item_scores,
 )
+from recbole_llm.model.robust import Contrast, ItemNoise, adversarial_table
 from recbole_llm.settings import Settings
 
 
@@ -54,6 +56,7 @@ class InterestModel(SequentialRecommender):
         text = {} if self.item_vectors is None else {"text": self.item_vectors}
         tables = {name: vectors.table for name, vectors in (text | self.modality_vectors).items()}
         self.items = build_items(settings, num_items=self.n_items, tables=tables)
+        self.noise = ItemNoise(share=settings.item_noise)
         self.input_dropout = SequenceDropout(settings.dropout_prob)
         self.evolution = self.build_evolution(settings)
         self.is_cosine = settings.scoring == "cosine"
@@ -62,6 +65,13 @@ class InterestModel(SequentialRecommender):
         self.combination = Combination(
             kind=settings.interest_combination, size=settings.embedding_size
         )
+        self.adversarial_weight = settings.adversarial_weight
+        self.adversarial_epsilon = settings.adversarial_epsilon
+        self.contrastive_weight = settings.contrastive_weight
+        self.contrast = Contrast(
+            views=settings.contrastive_views, temperature=settings.contrastive_temperature
+        )
+        self.needs_windows = bool(settings.augmentation) or settings.has_augmented_views
 
     def build_evolution(self, settings: Settings) -> Evolution:
         """Return the layer that turns item vectors ``(B, L, H)`` into interests ``(B, L, H)``."""
@@ -77,7 +87,7 @@ class InterestModel(SequentialRecommender):
         Returns:
             ``(B, L, H)``; position t has read items 0..t only.
         """
-        items = self.input_dropout(self.items.lookup(table, history))
+        items = self.input_dropout(self.noise(self.items.lookup(table, history)))
         states = self.combination(self.evolution(items), items)
         return functional.normalize(states, dim=-1) if self.is_cosine else states
 
@@ -92,12 +102,23 @@ class InterestModel(SequentialRecommender):
         return self.gather_indexes(states, last)
 
     def window_loss(self, batch: WindowBatch) -> Tensor:
-        """Return the loss over every position of the windows that has a target."""
+        """Return the loss over every position that has a target, and the terms of robustness."""
         table = self.items.table()
-        has_target = batch.targets > 0  # (B, T)
-        states = self.interest(batch.history, table)[has_target]  # (P, H)
-        targets = batch.targets[has_target]
-        return self.loss(states, self.candidates(table), targets)
+        states = self.interest(batch.history, table)  # (B, T, H)
+        loss = self.target_loss(states, table, batch.targets)
+        if self.adversarial_weight:  # dropout of the table is shared; all else is drawn again
+            moved = adversarial_table(table, loss=loss, epsilon=self.adversarial_epsilon)
+            misled = self.interest(batch.history, moved)
+            loss = loss + self.adversarial_weight * self.target_loss(misled, moved, batch.targets)
+        if self.contrastive_weight:
+            apart = self.contrast(states, batch, read=lambda ids: self.interest(ids, table))
+            loss = loss + self.contrastive_weight * apart
+        return loss
+
+    def target_loss(self, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of interests ``(B, T, H)`` where targets ``(B, T)`` are not 0."""
+        has_target = targets > 0  # (B, T), P of them true
+        return self.loss(states[has_target], self.candidates(table), targets[has_target])
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
         """Return the loss of windows, or of RecBole's prefix cases."""
@@ -107,10 +128,19 @@ class InterestModel(SequentialRecommender):
             self.label_field in interaction
         ):  # plain RecBole drew negatives; the softmax has them all
             interaction = interaction[interaction[self.label_field] > 0]
-        table = self.items.table()
-        states = self.last_interest(interaction, table)
-        targets = interaction[self.POS_ITEM_ID]
-        return self.loss(states, self.candidates(table), targets)
+        return self.window_loss(self._as_windows(interaction))
+
+    def _as_windows(self, cases: Interaction) -> WindowBatch:
+        """Return windows of which only the last position has a target."""
+        if self.needs_windows:
+            raise RequestError(
+                "augmentation and contrastive_views: augmented change windows; received prefixes. "
+                "Use training: all_positions, without benchmark_filename."
+            )
+        history, lengths = cases[self.ITEM_SEQ], cases[self.ITEM_SEQ_LEN]
+        target = cases[self.POS_ITEM_ID][:, None]
+        targets = torch.zeros_like(history).scatter(1, lengths[:, None] - 1, target)
+        return WindowBatch(history, lengths, targets, users=cases[self.USER_ID])
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Return the score of one item a row, ``(B,)``."""

@@ -10,6 +10,7 @@ import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.trainer import Trainer
 
+from recbole_llm.data.augment import training_augmenter, view_augmenter
 from recbole_llm.data.batches import WindowSampler
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.hardware import cpu_has_bf16
@@ -48,6 +49,8 @@ class WindowLoader(WindowSampler):
             seed=config["seed"],
             rank=world.rank,
             num_ranks=world.size,
+            augmenter=training_augmenter(settings),
+            view_augmenter=view_augmenter(settings),
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from recbole_llm.errors import DataError, unknown_name
 
+BLOCK_ROWS = 2**16  # rows whose cells are lists at the same time; all of a file's would fill memory
 TYPES = ("token", "token_seq", "float", "float_seq")
 
 
@@ -130,14 +131,18 @@ def read_atomic(
     if not all(rows):
         lines = [line for line, row in zip(lines, rows, strict=True) if row]
         rows = [row for row in rows if row]
-    cells = [row.split(separator) for row in rows]
-    _refuse_ragged(cells, types=types, lines=lines, path=path)
-    kept = [name for name in types if columns is None or name in columns]
-    order = list(types)
-    by_column = {}
-    for name in kept:
-        at = order.index(name)
-        by_column[name] = [row[at] for row in cells]
+    kept = [(at, name) for at, name in enumerate(types) if columns is None or name in columns]
+    by_column: dict[str, list[str]] = {name: [] for _, name in kept}
+    known: dict[str, dict[str, str]] = {name: {} for _, name in kept if types[name] == "token"}
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        block = slice(begin, begin + BLOCK_ROWS)
+        cells = [row.split(separator) for row in rows[block]]
+        _refuse_ragged(cells, types=types, lines=lines[block], path=path)
+        for at, name in kept:
+            column = [row[at] for row in cells]
+            if (names := known.get(name)) is not None:  # one string for all cells of a name
+                column = [names.setdefault(cell, cell) for cell in column]
+            by_column[name] += column
     return AtomicTable(path, types, by_column, lines)
 
 
@@ -145,6 +150,8 @@ def _refuse_ragged(
     cells: list[list[str]], *, types: dict[str, str], lines: Sequence[int], path: Path
 ) -> None:
     width = len(types)
+    if set(map(len, cells)) == {width}:
+        return
     for row, line in zip(cells, lines, strict=True):
         if len(row) != width:
             raise DataError(

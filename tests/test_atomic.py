@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_llm import atomic
 from recbole_llm.atomic import read_atomic, read_header
 from recbole_llm.errors import DataError
 
@@ -94,3 +95,19 @@ def test_numbers(tmp_path: Path) -> None:
     table.columns["t"].pop()
     received = table.floats("t")
     assert received[:2].tolist() == [1.5e12, -3] and np.isnan(received[2])
+
+
+def test_blocks_of_rows_change_neither_cells_nor_the_lines_of_errors(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(atomic, "BLOCK_ROWS", 2)
+    good = HEADER + "1\ta\n\n1\tb\n2\tc\n1\td\n3\te\n"
+    table = read_atomic(write(tmp_path, good))
+    assert table.columns == {"item_id": ["1", "1", "2", "1", "3"], "title": list("abcde")}
+    assert list(table.lines) == [2, 4, 5, 6, 7]
+    with pytest.raises(DataError, match=r"x\.item:8: expected 2 cells"):
+        read_atomic(write(tmp_path, good + "4\n"))
+
+
+def test_equal_tokens_of_a_column_are_one_string(tmp_path: Path) -> None:
+    rows = "".join(f"long name {row % 2}\ta\n" for row in range(4))
+    names = read_atomic(write(tmp_path, HEADER + rows)).columns["item_id"]
+    assert names[0] is names[2]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ def read(name: str) -> Any:
     return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
 
 
-def rows() -> list[tuple[str, str, str]]:
-    """Return what was measured, its figure, and the script that measures it again."""
-    job, speed = read("main_job/LLMInterestLSTM.json"), read("epoch_speed.json")["median_ratio"]
-    encoding, memory = read("encoding.json"), read("dataset_memory.json")
-    short, long = encoding["short"], encoding["long"]
+Row = tuple[str, str, str]
+"""What was measured, its figure, and the script that measures it again."""
+
+
+def rows() -> list[Row]:
+    """Return the rows of the README's table."""
+    job, encoding = read("main_job/LLMInterestLSTM.json"), read("encoding.json")
     mean, spread = job["mean_test_ndcg@10"], job["stdev_test_ndcg@10"]
-    ratio = memory["median_ratio"]
     return [
         (
             "Main job, ml-100k, test NDCG@10, exact order, all items ranked",
@@ -39,27 +41,106 @@ def rows() -> list[tuple[str, str, str]]:
         ),
         *(
             (
-                f"Seconds of a training epoch, ml-100k, length 50, against {name}",
-                f"{speed[f'{name}, stock']:.1f} times less than stock RecBole's, "
-                f"{speed[name]:.1f} times less than when our command runs it",
-                "epoch_speed.py",
-            )
-            for name in ("GRU4Rec", "SASRec")
-        ),
-        *(
-            (
                 f"Encoding {words}, against `SentenceTransformer.encode`",
                 f"{one['median_ratio']:.1f} times as fast, cosine at least {one['min_cosine']:.5f}",
                 "encoding.py",
             )
-            for words, one in (("short titles", short), ("long texts", long))
+            for words, one in (
+                ("short titles", encoding["short"]),
+                ("long texts", encoding["long"]),
+            )
         ),
-        (
-            f"Preparing {memory['dataset']}, length {memory['length']}, against stock",
-            f"{ratio['mib']:.1f} times less memory, {ratio['seconds']:.1f} times faster",
-            "dataset_memory.py",
-        ),
+        *speed_rows(read("speed.json")),
     ]
+
+
+def speed_rows(speed: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield a row for each figure of speed.py's sections that have been measured."""
+    for section, make in SPEED_ROWS.items():
+        if section in speed:
+            for what, figure in make(speed[section]):
+                yield what, figure, f"speed.py {section}"
+
+
+def _passing(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, one in part["against"].items():
+        if one.get("median_ratio"):
+            ours = statistics.median(one["ours_seconds"])
+            yield (
+                f"Seconds to stock {name}'s best validation NDCG@10 ({one['goal']:.4f}), ml-100k",
+                f"{ours:.0f} against {one['stock_seconds']:.0f}: "
+                f"{one['median_ratio']:.0f} times less",
+            )
+
+
+def _epochs(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for contest in part["contests"].values():
+        ours, ratio = next(iter(contest["rounds"][0])), contest["median_ratio"]
+        for stock in [name for name in ratio if name.endswith(", stock")]:
+            name = stock.removesuffix(", stock")
+            same = f", {ratio[name]:.1f} times less than when our command runs it"
+            part_of = " (of a part of its batches)" if contest["extrapolated_from_batches"] else ""
+            yield (
+                f"Seconds of a training epoch of {ours}, {contest['dataset']}, length "
+                f"{contest['length']}, against {name}",
+                f"{ratio[stock]:.1f} times less than stock RecBole's{part_of}"
+                + (same if name in ratio else ""),
+            )
+
+
+def _share(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield (
+        "Share of the matmul peak that a training step reaches, ml-1m's sizes, length 200",
+        f"{100 * part['median']['share']:.0f} % of the peaks of its parts' precisions, "
+        f"{100 * part['median']['share_of_bf16_peak']:.0f} % of bf16's alone",
+    )
+
+
+def _against_stock(what: str, ratio: Mapping[str, float], where: str) -> tuple[str, str]:
+    return (
+        f"{what}, {where}, against stock",
+        f"{ratio['mib']:.1f} times less memory, {ratio['seconds']:.1f} times faster",
+    )
+
+
+def _preparation(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    where = f"{part['dataset']}, length {part['length']}"
+    yield _against_stock("Preparing", part["median_ratio"], where)
+
+
+def _evaluation(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    where = f"{part['dataset']}, length {part['length']}"
+    for model, one in part["models"].items():
+        yield _against_stock(f"Evaluating {model}", one["median_ratio"], where)
+
+
+def _growth(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    least, most = (f(part["cases"], key=lambda one: one["events"]) for f in (min, max))
+    yield (
+        f"Bytes an interaction in preparing {least['events']:,} to {most['events']:,} interactions",
+        f"{least['prepare_bytes_an_interaction']:.0f} to "
+        f"{most['prepare_bytes_an_interaction']:.0f}",
+    )
+
+
+def _softmax(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    most = max(part["sizes"], key=lambda one: one["num_items"])
+    peak = max(one["ours"]["process_mib"] for one in most["rounds"])
+    yield (
+        f"Full softmax and gradients, {most['num_items']:,} items, {most['positions']:,} positions",
+        f"peak {peak / 1024:.1f} GiB in the whole process",
+    )
+
+
+SPEED_ROWS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, str]]]] = {
+    "passing": _passing,
+    "epochs": _epochs,
+    "share": _share,
+    "preparation": _preparation,
+    "evaluation": _evaluation,
+    "growth": _growth,
+    "softmax": _softmax,
+}
 
 
 def table() -> str:

@@ -28,11 +28,11 @@ def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
         "parameters": {"trainable": trainable},
         "text": None if text is None else text.facts(),
         "modalities": {name: vectors.facts() for name, vectors in modalities.items()},
-        "peak_memory_mib": _peak_memory_mib(),
+        "peak_memory_mib": peak_memory_mib(),
         "device": str(config["device"]),
         "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
         | {name: metadata.version(name) for name in PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
         "settings": config.resolved,
     }
 
@@ -60,7 +60,7 @@ def _protocol(config: LLMConfig) -> dict[str, Any]:
     }
 
 
-def _peak_memory_mib() -> float | None:
+def peak_memory_mib() -> float | None:
     """Return the most memory this process has held, or None on Windows, which does not say."""
     try:
         import resource
@@ -70,7 +70,7 @@ def _peak_memory_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the commit of a source checkout, ``+`` behind it where files differ, else None."""
     root = Path(recbole_llm.__file__).parents[1]
     if not (root / ".git").exists():

@@ -1,0 +1,124 @@
+"""The script that measures speed: its formulas, its data, and that it runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed.py"
+
+
+@pytest.fixture(autouse=True)
+def _sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+
+
+def counted(call: Callable[[], torch.Tensor]) -> int:
+    """Return the operations of a call and its backward pass that PyTorch counts."""
+    with FlopCounterMode(display=False) as counter:
+        call().sum().backward()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+def test_the_operations_of_a_recurrent_layer_are_those_counted_unfused(
+    cell: type, gates: int
+) -> None:
+    from sections.share import recurrent_flops
+
+    network, inputs = cell(6, 5, batch_first=True), torch.randn(3, 7, 6, requires_grad=True)
+    with torch.backends.mkldnn.flags(enabled=False):  # the fused LSTM is not counted
+        received = counted(lambda: network(inputs)[0])
+    assert received == recurrent_flops(rows=3, length=7, in_size=6, hidden_size=5, gates=gates)
+
+
+def test_the_operations_of_a_softmax_are_those_counted_of_a_plain_one() -> None:
+    from sections.share import softmax_flops
+
+    interest, table = torch.randn(4, 3, requires_grad=True), torch.randn(9, 3, requires_grad=True)
+    received = counted(
+        lambda: functional.cross_entropy(interest @ table.T, torch.tensor([0, 1, 2, 3]))
+    )
+    assert received == softmax_flops(positions=4, num_items=9, size=3)
+
+
+def test_synthetic_data_has_the_sizes_asked_for(tmp_path: Path, monkeypatch) -> None:
+    from recbole_llm.atomic import read_atomic
+    from sections import synthetic
+
+    monkeypatch.setattr(synthetic, "CHUNK", 7)
+    folder = synthetic.write(tmp_path, name="made", events=60, items=20, per_user=6)
+    log = read_atomic(folder / "made" / "made.inter")
+    assert log.num_rows == 60
+    users = log.columns["user_id"]
+    assert [users.count(f"u{user}") for user in range(10)] == [6] * 10
+    assert set(log.columns["item_id"]) == {f"i{item}" for item in range(20)}
+    assert log.columns["timestamp"] == sorted(log.columns["timestamp"])
+    assert read_atomic(folder / "made" / "made.item").num_rows == 20
+
+
+def test_only_the_first_batches_are_trained_and_the_warm_up_is_not_timed(monkeypatch) -> None:
+    from sections import contestants
+
+    moments = iter([0.0, 100.0, 200.0, 203.0, 206.0])  # begins of four batches, and the end
+    monkeypatch.setattr(contestants.time, "perf_counter", lambda: next(moments))
+    first = contestants.FirstBatches(list("abcdefgh"), 4)
+    assert list(first) == list("abcd")
+    assert first.batch_seconds() == 3.0
+
+
+def test_a_goal_is_reached_by_the_first_epoch_that_is_as_good() -> None:
+    from sections.passing import compare, reached
+
+    curve = [[0, 1.0, 0.1], [1, 2.0, 0.3], [2, 3.0, 0.2], [3, 4.0, 0.4]]
+    assert reached(curve, 0.3) == 2.0
+    assert reached(curve, 0.5) is None
+    stock = {"curve": [[0, 60.0, 0.1], [1, 120.0, 0.3]], "valid_sha256": "a", "prepare_seconds": 6}
+    ours = {"curve": curve, "valid_sha256": "a", "prepare_seconds": 4.0}
+    found = compare(stock, [ours])
+    assert found["median_ratio"] == 60.0
+    assert found["median_ratio_with_preparation"] == 21.0
+    with pytest.raises(SystemExit, match="validation sets differ"):
+        compare(stock, [ours | {"valid_sha256": "b"}])
+
+
+@pytest.mark.slow
+def test_a_section_writes_its_part_and_keeps_the_others(tmp_path: Path) -> None:
+    result = tmp_path / "speed.json"
+    result.write_text('{"growth": {"cases": []}}', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "share", "softmax", "--small", "--rounds=1", "--result", result],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    parts = json.loads(result.read_text(encoding="utf-8"))
+    assert set(parts) == {"growth", "share", "softmax"}
+    assert 0 < parts["share"]["median"]["share"] < 1.5
+    assert parts["share"]["machine"]["threads"] >= 1
+    measured = parts["share"]["rounds"][0]["LLMInterestLSTM"]
+    assert sum(measured["stage_seconds"].values()) == pytest.approx(measured["step_seconds"])
+
+
+@pytest.mark.slow
+def test_a_softmax_of_a_million_items_stays_below_4_gb() -> None:
+    task = {"num_items": 1_000_000, "positions": 512, "size": 64, "loss": "ours"}
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--child=softmax"],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["process_mib"] < 4e9 / 2**20  # all scores and gradients: 6 GB

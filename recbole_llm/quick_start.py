@@ -24,8 +24,10 @@ from recbole_llm.files import write_json
 from recbole_llm.log import run_log
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
+from recbole_llm.ranks import write_ranks
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, create_run_dir, read_json
 from recbole_llm.train.checkpoints import load_checkpoint
+from recbole_llm.train.evaluate import named_ranks
 
 
 def run_recbole(
@@ -124,6 +126,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         test_data, load_best_model=saved, show_progress=config["show_progress"]
     )
     trainer.tensorboard.close()
+    if trainer.ranking is not None:
+        write_ranks(run_dir, named_ranks(trainer.ranking, test_data.dataset))
 
     _log_results(config, best_valid_result, test_result)
     epochs = trainer.epoch_seconds

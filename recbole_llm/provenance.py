@@ -49,12 +49,12 @@ def _protocol(config: LLMConfig) -> dict[str, Any]:
     is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
     modes = config["eval_args"]["mode"]
     is_full = set(modes.values()) == {"full"}
-    ranks_drawn = "labeled" not in modes.values()
+    is_unlabeled = "labeled" not in modes.values()
     return {
         "eval_args": config["eval_args"],
         "time_precision": config["time_precision"] or "exact",
         "max_length": config["MAX_ITEM_LIST_LENGTH"] if is_sequential else None,
-        "seen_items_filtered": bool(config["filter_seen"]) if is_sequential else ranks_drawn,
+        "seen_items_filtered": bool(config["filter_seen"]) if is_sequential else is_unlabeled,
         "ties": _ties(config),
         "candidates": "all items" if is_full else modes,
         "data_sha256": data_sha256(config),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def read_ranks(run_dir: str | Path) -> Ranks:
         raise RunDirError(
             f"{path}: no such file. Runs of sequence models with eval_args.mode full have one."
         ) from None
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error, csv.Error) as error:
         raise RunDirError(f"{path}: is damaged ({error}). Train again.") from None
     users, items = [row[0] for row in cases], [row[1] for row in cases]
     rest = [row[0] for row in rows if row[1:] == ["", "", "", ""]]

@@ -19,7 +19,7 @@ from recbole_llm.build import build_model, prepare, trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.seen import seen_items
 from recbole_llm.errors import NonFiniteError, RequestError, RunDirError
-from recbole_llm.ranks import RANKS, read_ranks
+from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
 from recbole_llm.train.evaluate import rank_cases
 from recbole_llm.train.ranking import Ranking
 from recbole_llm.train.scorers import MeanScorer, scorer_of
@@ -271,18 +271,28 @@ def test_the_ranks_of_a_run_join_to_its_users(write_dataset) -> None:
         assert list(csv.reader(text))[-1] == ['short, "one"', "", "", "", ""]
 
 
-@pytest.mark.parametrize("spoil", [b"", b"user,item\n", None], ids=["no gzip", "columns", "cut"])
-def test_a_damaged_file_of_ranks_is_named(build, write_dataset, spoil) -> None:
-    settings = SMALL | {"data_path": str(write_dataset(shop())), "item_features": "id", "epochs": 1}
-    run_dir = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)["run_dir"]
-    path = Path(run_dir, RANKS)
-    content = path.read_bytes()
-    path.write_bytes(content[:-20] if spoil is None else gzip.compress(spoil) if spoil else b"x")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"x",
+        lambda content: gzip.compress(b"user,item\n"),
+        lambda content: content[:-20],
+        lambda content: content[:10] + b"\xff" * 20 + content[30:],
+    ],
+    ids=["no gzip", "columns", "cut", "overwritten"],
+)
+def test_a_damaged_file_of_ranks_is_named(tmp_path, spoil) -> None:
+    counts = np.arange(300)
+    names = [f"u{number}" for number in counts]
+    write_ranks(tmp_path, Ranks(names, names, counts, counts, counts, ["none"]))
+    assert read_ranks(tmp_path).above.tolist() == counts.tolist()
+    path = tmp_path / RANKS
+    path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(RunDirError, match=r"ranks\.csv\.gz: is damaged"):
-        read_ranks(run_dir)
+        read_ranks(tmp_path)
     path.unlink()
     with pytest.raises(RunDirError, match="no such file"):
-        read_ranks(run_dir)
+        read_ranks(tmp_path)
 
 
 @pytest.mark.parametrize(

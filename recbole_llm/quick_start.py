@@ -24,10 +24,12 @@ from recbole_llm.launch import refuse_too_many, run_in_processes
 from recbole_llm.log import no_log, run_log
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
+from recbole_llm.ranks import write_ranks
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.engine import Engine
+from recbole_llm.train.evaluate import named_ranks
 from recbole_llm.train.world import current_world
 
 
@@ -156,6 +158,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     if isinstance(trainer, Engine):
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
+    if trainer.ranking is not None:
+        write_ranks(run_dir, named_ranks(trainer.ranking, test_data.dataset))
 
     _log_results(config, best_valid_result, test_result)
     epochs = trainer.epoch_seconds

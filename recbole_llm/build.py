@@ -13,6 +13,7 @@ from recbole.utils import ModelType, get_trainer, init_seed
 from recbole_llm.checks import learns_windows
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import InterestDataset, with_exact_order
+from recbole_llm.data.seen import with_events
 from recbole_llm.errors import RequestError
 from recbole_llm.model.all_positions import with_all_positions
 from recbole_llm.model.text_embedding import TextEmbedding
@@ -34,6 +35,8 @@ def create_dataset(config: LLMConfig) -> Any:
         ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
     }.get(config["MODEL_TYPE"], "Dataset")
     dataset_class = getattr(dataset_module, name, None) or getattr(dataset_module, default)
+    if config["filter_seen"] and not issubclass(dataset_class, InterestDataset):
+        dataset_class = with_events(dataset_class)
     return with_exact_order(dataset_class)(config)
 
 

@@ -136,6 +136,8 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     problems = metric_problems(settings) + eval_problems(settings)
     if settings["MODEL_TYPE"] != ModelType.SEQUENTIAL and settings.get("item_features") is not None:
         problems.append(f"item_features: is for sequence models, which {model} is not.")
+    if settings.get("filter_seen"):
+        problems += _filter_problems(settings, model=model)
     if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         order = dict(settings["eval_args"] or {}).get("order")
         if order != "TO":
@@ -173,6 +175,21 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
 def learns_windows(model: str, training: str | None) -> bool:
     """Tell whether one of RecBole's models is to learn every position of a window."""
     return model in CAUSAL and training == "all_positions"
+
+
+def _filter_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
+    if settings["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        return [
+            f"filter_seen: is for sequence models; of {model}'s full ranking RecBole leaves out "
+            "what is in the training data by itself. Leave it out."
+        ]
+    mode = dict(settings["eval_args"] or {}).get("mode", "full")
+    if set(mode.values() if isinstance(mode, Mapping) else [mode]) == {"full"}:
+        return []
+    return [
+        f"filter_seen: needs eval_args.mode full, received {mode!r}, whose candidates are drawn or "
+        "given. Set the mode, or leave it out."
+    ]
 
 
 def _our_problems(settings: Mapping[str, Any]) -> list[str]:

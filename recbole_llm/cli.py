@@ -33,6 +33,7 @@ usage: recbole-llm COMMAND ...
 
   check FILE...                          validate YAML files of settings, all problems at once
   encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
+  ensemble RUN_DIR...                    evaluate the mean scores of several runs, as of other seeds
 
 run_recbole --model=M --dataset=D trains and tests a model."""
 
@@ -82,7 +83,7 @@ def _dispatch(argv: Sequence[str]) -> None:
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE)
         return
-    commands = {"check": _check, "encode": _encode}
+    commands = {"check": _check, "encode": _encode, "ensemble": _ensemble}
     name, *rest = argv
     if name not in commands:
         raise RequestError(unknown_name("command", name, commands))
@@ -146,6 +147,15 @@ def _encode(argv: Sequence[str]) -> None:
     from recbole_llm.quick_start import encode
 
     _print_json(encode(config_file_list=files, arguments=arguments))
+
+
+def _ensemble(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.ensemble import evaluate_ensemble
+
+    _print_json(evaluate_ensemble(argv))
 
 
 def _print_json(result: dict[str, Any]) -> None:

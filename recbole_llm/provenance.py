@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.utils import ModelType
+from recbole.utils import EvaluatorType, ModelType
 
 import recbole_llm
 from recbole_llm.config import LLMConfig
@@ -48,16 +48,32 @@ def data_sha256(config: LLMConfig) -> dict[str, str]:
 def _protocol(config: LLMConfig) -> dict[str, Any]:
     """Return the fingerprint under which results may be compared."""
     is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    is_full = set(config["eval_args"]["mode"].values()) == {"full"}
+    modes = config["eval_args"]["mode"]
+    is_full = set(modes.values()) == {"full"}
+    is_unlabeled = "labeled" not in modes.values()
     return {
         "eval_args": config["eval_args"],
         "time_precision": config["time_precision"] or "exact",
         "max_length": config["MAX_ITEM_LIST_LENGTH"] if is_sequential else None,
-        "seen_items_filtered": not is_sequential,
-        "ties": "as torch.topk leaves them",
-        "candidates": "all items" if is_full else config["eval_args"]["mode"],
+        "seen_items_filtered": bool(config["filter_seen"]) if is_sequential else is_unlabeled,
+        "ties": _ties(config),
+        "candidates": "all items" if is_full else modes,
         "data_sha256": data_sha256(config),
     }
+
+
+def _ties(config: LLMConfig) -> Any:
+    """Return how equal scores are ranked; one answer for each part if they differ."""
+    if config["eval_type"] != EvaluatorType.RANKING:
+        return None
+    is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    ties = {
+        part: "expectation over their order"
+        if is_sequential and mode == "full"
+        else "as torch.topk leaves them"
+        for part, mode in config["eval_args"]["mode"].items()
+    }
+    return ties["test"] if ties["valid"] == ties["test"] else ties
 
 
 def peak_memory_mib() -> float | None:

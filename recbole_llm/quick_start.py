@@ -24,10 +24,12 @@ from recbole_llm.launch import refuse_too_many, run_in_processes
 from recbole_llm.log import no_log, run_log
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
+from recbole_llm.ranks import write_ranks
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.engine import Engine
+from recbole_llm.train.evaluate import named_ranks
 from recbole_llm.train.world import current_world
 
 
@@ -71,7 +73,13 @@ def run_recbole(
         stored = stored_run(Path(resume))
         if stored.result is not None:
             return stored.result
-        config = stored.config_for(model, dataset, config_file_list, config_dict, arguments)
+        config = stored.config_for(
+            model=model,
+            dataset=dataset,
+            files=config_file_list or (),
+            values=config_dict or {},
+            arguments=arguments or {},
+        )
         run_dir, nproc = stored.run_dir, stored.processes(nproc)
     else:
         config = LLMConfig(
@@ -156,16 +164,10 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     if isinstance(trainer, Engine):
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
+    if trainer.ranking is not None:
+        write_ranks(run_dir, named_ranks(trainer.ranking, test_data.dataset))
 
     _log_results(config, best_valid_result, test_result)
-    epochs = trainer.epoch_seconds
-    seconds = {
-        "prepare": prepared - begin,
-        "encode": encoded - prepared,
-        "train": sum(epochs),
-        "evaluate": trainer.evaluate_seconds,
-        "per_epoch": sum(epochs) / max(len(epochs), 1),
-    }
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -174,8 +176,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": _floats(best_valid_result),
         "test_result": _floats(test_result),
-        "seconds": seconds,
-        "epochs": len(epochs),
+        "seconds": {"prepare": prepared - begin, "encode": encoded - prepared, **_seconds(trainer)},
+        "epochs": len(trainer.epoch_seconds),
         "best_epoch": trainer.best_epoch,
         "run_dir": str(run_dir),
     }
@@ -183,6 +185,12 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         write_json(run_dir / RESULT, {"schema": 1, **result, **provenance(config, model)})
         (run_dir / STATE).unlink(missing_ok=True)
     return result
+
+
+def _seconds(trainer: Any) -> dict[str, float]:
+    epochs = trainer.epoch_seconds
+    per_epoch = sum(epochs) / max(len(epochs), 1)
+    return {"train": sum(epochs), "evaluate": trainer.evaluate_seconds, "per_epoch": per_epoch}
 
 
 def _log_results(config: LLMConfig, valid: Mapping[str, Any], test: Mapping[str, Any]) -> None:

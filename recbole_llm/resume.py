@@ -62,11 +62,12 @@ class StoredRun:
 
     def config_for(
         self,
+        *,
         model: str | None,
         dataset: str | None,
-        files: Sequence[str] | None,
-        values: Mapping[str, Any] | None,
-        arguments: Mapping[str, str] | None,
+        files: Sequence[str],
+        values: Mapping[str, Any],
+        arguments: Mapping[str, str],
     ) -> LLMConfig:
         """Return the configuration to go on with, if what was asked for is what it was.
 
@@ -77,18 +78,17 @@ class StoredRun:
             RunDirError: If the data has changed.
         """
         given: dict[str, Any] = {}
-        for file in files or ():
+        for file in files:
             given |= load_yaml(Path(file))
-        given |= values or {}
+        given |= values
         given.pop("about", None)
-        words = dict(arguments or {})
-        model = model or words.pop("model", None) or given.pop("model", self.facts["model"])
-        dataset = dataset or words.pop("dataset", None) or given.pop("dataset", None)
-        settings = self.facts["settings"]
-        unsaid = {key: value for key, value in settings.items() if key not in words}
-        config = LLMConfig(
-            model, dataset or self.facts["dataset"], None, unsaid | given, arguments=words
-        )
+        words = dict(arguments)
+        names = {"model": model, "dataset": dataset}
+        for key, name in names.items():
+            found = [name, words.pop(key, None), given.pop(key, None), self.facts[key]]
+            names[key] = next(one for one in found if one is not None)
+        unsaid = {key: value for key, value in self.facts["settings"].items() if key not in words}
+        config = LLMConfig(names["model"], names["dataset"], None, unsaid | given, arguments=words)
         self._require_same_settings(config.resolved)
         return self.config(
             trust_remote_code=words.get("trust_remote_code", "").lower() == "true",

@@ -119,6 +119,10 @@ class Settings(BaseModel):
     """The cosines of the contrastive loss are divided by it."""
     time_precision: Literal["exact", "recbole"] = "exact"
     """Order by exact times, or by RecBole's float32 ones."""
+    filter_seen: bool = False
+    """Whether full ranking by a sequence model leaves out what a user had, except the target."""
+    eval_batch_cells: int = Field(default=2**22, ge=1)
+    """Scores that a sequence model's full ranking holds at once, at least those of 32 cases."""
     run_dir: str | None = None
     """Directory of this run; one of its own in checkpoint_dir by default."""
 

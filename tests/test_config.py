@@ -44,6 +44,8 @@ def test_the_process_arguments_are_never_read(monkeypatch) -> None:
         ({"valid_metric": "NDCG"}, "Did you mean 'NDCG@10'"),
         ({"metrics": ["AUC"], "valid_metric": "AUC@3"}, "Did you mean 'AUC'"),
         ({"topk": 0}, "topk"),
+        ({"filter_seen": True, "eval_args": {"mode": "uni9"}}, "filter_seen: needs eval_args.mode"),
+        ({"eval_batch_cells": 0}, "eval_batch_cells"),
         ({"save_dataset": True}, "pickle"),
         ({"dataset_save_path": "x.pth"}, "pickle"),
         ({"model": "LLMInterestLSTM", "eval_args": "full"}, "eval_args"),
@@ -187,6 +189,11 @@ def test_unknown_models_are_suggested(model, words: str) -> None:
     with pytest.raises(RequestError) as caught:
         LLMConfig(model, "ml-100k")
     assert words in str(caught.value)
+
+
+def test_models_that_recbole_filters_for_refuse_to_filter() -> None:
+    with pytest.raises(RequestError, match="filter_seen: is for sequence models; of BPR's"):
+        config_of("BPR", filter_seen=True)
 
 
 def test_a_missing_dataset_is_named() -> None:

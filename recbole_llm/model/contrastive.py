@@ -29,8 +29,7 @@ def info_nce(states: Tensor, *, positive: Tensor, negative: Tensor, temperature:
     """
     states = functional.normalize(states.float(), dim=-1)
     scores = (states @ states.T).float() / temperature  # (Q, Q)
-    lowest = torch.finfo(scores.dtype).min  # not -inf, of which the gradient may be NaN
-    others = scores.masked_fill(~negative, lowest).logsumexp(1, keepdim=True)  # (Q, 1)
+    others = scores.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)  # (Q, 1)
     losses = functional.softplus(others - scores) * positive
     number = positive.sum(1)
     return (losses.sum(1) / number.clamp(min=1)).sum() / (number > 0).sum().clamp(min=1)

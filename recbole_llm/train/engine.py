@@ -133,6 +133,7 @@ class Engine(SafeTrainer):
             self._check_nan(loss)
             total += loss.item()
             self.steps.backward(loss, batch=place, num_batches=len(train_data))
+        self._place = f"epoch {epoch_idx}"
         return float(sum(self.world.gather(total)) / self.world.size)
 
     def _with_bar(self, train_data: Any, epoch: int, show_progress: bool) -> Any:

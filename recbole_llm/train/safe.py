@@ -13,6 +13,9 @@ from torch import Tensor
 from recbole_llm.errors import NonFiniteError
 from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
+from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
+from recbole_llm.train.ranking import Ranking
+from recbole_llm.train.scorers import scorer_of
 from recbole_llm.train.world import current_world
 
 TrainerLike: Any = object  # what a mixin of any RecBole trainer may ask of itself
@@ -25,6 +28,7 @@ class SafeTrainer(TrainerLike):
         best_epoch: The epoch of the checkpoint, -1 before the first.
         epoch_seconds: Training seconds of each epoch run.
         evaluate_seconds: Seconds spent on validation and test.
+        ranking: The ranks of the last evaluation, None where RecBole evaluated.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -36,6 +40,7 @@ class SafeTrainer(TrainerLike):
         self.best_epoch = -1
         self.epoch_seconds: list[float] = []
         self.evaluate_seconds = 0.0
+        self.ranking: Ranking | None = None
         self._place = "before the first epoch"
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
@@ -97,7 +102,9 @@ class SafeTrainer(TrainerLike):
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """Evaluate as RecBole does, with the weights of the best epoch unless told otherwise.
+        """Evaluate with the weights of the best epoch unless told otherwise.
+
+        Full ranking of a sequence model is ours (``evaluate.py``), all else is RecBole's.
 
         Raises:
             NonFiniteError: If the model gives a score that is NaN or infinite.
@@ -111,6 +118,24 @@ class SafeTrainer(TrainerLike):
             path = Path(model_file or self.saved_model_file)
             load_checkpoint(path, self.model, device=self.device)
             self.logger.info(f"Loading model structure and parameters from {path}")
-        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        self.ranking = None
+        if eval_data and ranks_everything(eval_data):
+            result = self._rank(eval_data, show_progress=show_progress)
+        else:
+            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.evaluate_seconds += time.perf_counter() - begin
         return world.same(result)
+
+    def _rank(self, eval_data: Any, *, show_progress: bool) -> Any:
+        self.model.eval()
+        self.ranking = rank_cases(
+            scorer_of(self.model, eval_data),
+            eval_data,
+            config=self.config,
+            place=f"evaluation after {self._place}",
+            show_progress=show_progress,
+        )
+        facts = self.eval_collector.data_struct
+        result = metrics_of(self.ranking, self.evaluator, train_facts=facts)
+        self.wandblogger.log_eval_metrics(result, head="eval")
+        return result

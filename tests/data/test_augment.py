@@ -72,9 +72,9 @@ def test_context_has_no_target_and_the_last_target_is_not_taken(operation, expec
     assert outcomes(window(4, context=2), operation, rate=0.5) == expected
 
 
-def make_sampler(**augmenters: Augmenter) -> WindowSampler:
+def make_sampler(*lengths: int, **augmenters: Augmenter) -> WindowSampler:
     """Users whose events are numbered 1, 2, 3, ... through, cut into windows with context."""
-    lengths = np.random.default_rng(0).integers(2, 60, size=40)
+    lengths = np.array(lengths or np.random.default_rng(0).integers(2, 60, size=40))
     return WindowSampler(
         items=torch.arange(1, lengths.sum() + 1),
         starts=np.cumsum(lengths) - lengths,
@@ -168,6 +168,11 @@ def test_an_epoch_is_a_function_of_seed_and_number_and_of_no_global_randomness()
     assert contents(sampler, 3) == first != second
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_a_window_that_is_never_cut_changes_in_another_way_each_epoch() -> None:
+    sampler = make_sampler(20, augmenter=Augmenter(("mask",), 0.5))
+    assert contents(sampler, 0) != contents(sampler, 1)
 
 
 def test_views_leave_the_windows_as_they_are_and_differ() -> None:

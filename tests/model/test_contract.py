@@ -8,6 +8,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_llm.plugin import MODELS
+from recbole_llm.train.scorers import scorer_of
 
 pytestmark = pytest.mark.parametrize("name", sorted(MODELS))
 
@@ -63,6 +64,32 @@ def test_predict_is_a_slice_of_full_sort(name, ring) -> None:
     scores = world.model.full_sort_predict(cases)
     chosen = scores.gather(1, cases["item_id"][:, None]).squeeze(1)
     assert torch.allclose(world.model.predict(cases), chosen, atol=1e-5)
+
+
+def test_evaluation_scores_as_full_sort_does(name, ring) -> None:
+    world = ring(name, scoring="cosine", temperature=0.5, item_features=["text", "id"])
+    world.model.eval()
+    cases, _ = all_cases(world)
+    scorer = scorer_of(world.model, world.test)
+    found = scorer.scores(scorer.read(0, len(cases)), slice(0, len(cases)))
+    expected = world.model.full_sort_predict(cases)
+    assert torch.allclose(found[:, 1:], expected[:, 1:], atol=1e-5)
+
+
+def test_items_with_the_same_text_tie_however_many_are_scored(name, ring) -> None:
+    world = ring(name)
+    table = world.model.items.features[0].vectors
+    table[1:] = torch.randn(12, 2)
+    table[12] = table[7] = table[3]
+    table[11] = table[1]
+    table[5, 0] = table[1, 0]  # alike in one entry only
+    world.model.eval()
+    scorer = scorer_of(world.model, world.test)
+    assert scorer.twins.tolist() == [7, 11, 12] and scorer.firsts.tolist() == [3, 1, 3]
+    for size in (1, 5, 46):
+        scores = scorer.scores(scorer.read(0, 46), slice(0, size))
+        assert torch.equal(scores[:, [7, 11, 12]], scores[:, [3, 1, 3]])
+        assert (scores[:, 5] != scores[:, 1]).all()
 
 
 def test_later_items_and_padding_change_nothing(name, ring, histories) -> None:

@@ -52,7 +52,7 @@ def test_a_weight_that_is_not_finite_is_named(toy, monkeypatch) -> None:
 def test_a_metric_that_is_nan_is_a_failure(toy, monkeypatch) -> None:
     nan = float("nan")
     monkeypatch.setattr(InterestTrainer, "evaluate", lambda *_, **__: {"ndcg@3": nan})
-    with pytest.raises(NonFiniteError, match="validation after epoch 0, batch 1: ndcg@3 is nan"):
+    with pytest.raises(NonFiniteError, match="validation after epoch 0: ndcg@3 is nan"):
         run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
 
 
@@ -94,6 +94,7 @@ def test_text_vectors_take_no_gradient_and_projections_do(toy) -> None:
             "item_id_list": torch.tensor([[1, 2]]),
             "item_length": torch.tensor([2]),
             "item_id": torch.tensor([3]),
+            "user_id": torch.tensor([1]),
         }
     )
     model.train().calculate_loss(batch).backward()

@@ -161,19 +161,21 @@ def test_a_trainer_with_a_loop_of_its_own_says_what_it_cannot_do(toy) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_and_resume(toy, tmp_path) -> None:
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_kill_9_and_resume(toy, tmp_path, nproc: int) -> None:
     settings = {**toy, **EVERYTHING, "epochs": 40, "stopping_step": 40}
-    whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
+    whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings, nproc=nproc)
     run_dir = tmp_path / "run"
     words = [f"--{key}={value}" for key, value in {**settings, "run_dir": run_dir}.items()]
     code = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
     command = [sys.executable, "-c", code]
-    first = [*command, "--model=LLMInterestLSTM", "--dataset=toy", *words]
-    child = subprocess.Popen(first, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    first = [*command, "--model=LLMInterestLSTM", "--dataset=toy", f"--nproc={nproc}", *words]
+    with (tmp_path / "log").open("w") as log:
+        child = subprocess.Popen(first, stderr=log, stdout=log, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (run_dir / STATE).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
+    os.killpg(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL and not (run_dir / RESULT).exists()
     done = subprocess.run(
         [*command, f"--resume={run_dir}"], capture_output=True, text=True, check=True

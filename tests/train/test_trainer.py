@@ -109,29 +109,19 @@ def test_a_loss_that_is_not_finite_names_its_epoch(toy, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_score_that_is_not_finite_is_an_error_and_never_a_rank(toy, monkeypatch, value) -> None:
-    def scores(self, batch):
-        scores = torch.zeros(len(batch), self.n_items)
-        scores[0, 3] = float(value)
-        return scores
+@pytest.mark.parametrize(
+    ("mode", "place"), [("full", "InterestModel.last_interest"), ("uni5", "InterestModel.predict")]
+)
+def test_a_score_that_is_not_finite_is_an_error_and_never_a_rank(
+    toy, monkeypatch, mode, place, value
+) -> None:
+    def spoiled(self, batch, *table):
+        shape = (len(batch), self.items.embedding.embedding_dim) if table else (len(batch),)
+        return torch.full(shape, float(value))
 
-    monkeypatch.setattr(InterestModel, "full_sort_predict", scores)
-    with pytest.raises(NonFiniteError, match="scores that are NaN or infinite"):
-        run(toy)
-
-
-def test_padding_is_never_recommended(toy, monkeypatch) -> None:
-    seen = []
-    original = InterestTrainer._full_sort_batch_eval
-
-    def spy(self, batch):
-        outcome = original(self, batch)
-        seen.append(outcome[1][:, 0])
-        return outcome
-
-    monkeypatch.setattr(InterestTrainer, "_full_sort_batch_eval", spy)
-    run(toy)
-    assert all(torch.isneginf(column).all() for column in seen) and len(seen) == 4
+    monkeypatch.setattr(f"recbole_llm.model.base.{place}", spoiled)
+    with pytest.raises(NonFiniteError, match="epoch 0: the model gives scores that are NaN or inf"):
+        run(toy, eval_args={"mode": mode})
 
 
 def test_load_run_brings_back_the_model_that_was_tested(toy, tmp_path, monkeypatch) -> None:

@@ -1,0 +1,141 @@
+"""Full-ranking evaluation of sequence models in bounded memory; the adapter to RecBole's loaders.
+
+Cases are those of a loader's dataset, in its order. RecBole's own evaluation remains for drawn
+candidates (``uniN``, ``popN``, ``labeled``) and for models that are not sequential.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator import Evaluator
+from recbole.evaluator.collector import DataStruct
+from recbole.evaluator.register import metric_information
+from recbole.utils import set_color
+from tqdm import tqdm
+
+from recbole_llm.data.seen import SeenItems, seen_items
+from recbole_llm.errors import RequestError
+from recbole_llm.ranks import Ranks
+from recbole_llm.settings import Settings
+from recbole_llm.train.ranking import RANK_METRICS, Ranking, expected_metric, rank
+from recbole_llm.train.scorers import Scorer
+
+
+def ranks_everything(loader: Any) -> bool:
+    """Tell whether a loader asks for every item's rank in cases of one target each."""
+    return isinstance(loader, FullSortEvalDataLoader) and loader.is_sequential
+
+
+@torch.no_grad()
+def rank_cases(
+    scorer: Scorer, loader: Any, *, config: Mapping[str, Any], place: str, show_progress: bool
+) -> Ranking:
+    """Rank the target of every case of a loader.
+
+    At most ``eval_batch_cells`` scores exist at once, or those of the fewest cases that the scorer
+    scores together.
+
+    Args:
+        scorer: What scores items; its model must be in evaluation mode.
+        loader: A full-ranking loader of a sequence model.
+        config: The settings.
+        place: Words for an error's message.
+        show_progress: Whether to show a bar.
+
+    Raises:
+        NonFiniteError: If a score is NaN or infinite.
+    """
+    settings, dataset = Settings.from_config(config), loader.dataset
+    targets = dataset.inter_feat[dataset.iid_field]
+    seen = seen_items(dataset) if settings.filter_seen else None
+    length = max(config["topk"]) if needs_lists(config["metrics"]) else 0
+    tiles = settings.eval_batch_cells // (dataset.item_num * scorer.least)
+    step, size = max(tiles, 1) * scorer.least, config["eval_batch_size"]
+    parts = []
+    begins = range(0, len(targets), size)
+    bar = tqdm(begins, ncols=100, desc=set_color("Evaluate   ", "pink"), disable=not show_progress)
+    for begin in bar:
+        end = min(begin + size, len(targets))
+        batch = scorer.read(begin, end)
+        for at in range(begin, end, step):
+            stop = min(at + step, end)
+            scores = scorer.scores(batch, slice(at - begin, stop - begin))
+            part = rank(
+                scores,
+                targets[at:stop].to(scores.device),
+                seen=_cells(seen, at, stop, device=scores.device),
+                list_length=length,
+                place=place,
+            )
+            parts.append(part)
+    return _checked(Ranking.join(parts), list_length=length)
+
+
+def _cells(seen: SeenItems | None, begin: int, end: int, *, device: torch.device) -> Any:
+    if seen is None:
+        return None
+    rows, items = seen.cells(begin, end)
+    return rows.to(device), items.to(device)
+
+
+def _checked(ranking: Ranking, *, list_length: int) -> Ranking:
+    fewest = int(ranking.candidates.min())
+    if fewest < list_length:
+        raise RequestError(
+            f"topk: lists of {list_length} need as many candidates, and filter_seen leaves a case "
+            f"only {fewest}. Lower topk, or leave out the metrics of lists, as ItemCoverage."
+        )
+    return ranking
+
+
+def needs_lists(metrics: list[str]) -> bool:
+    """Tell whether a metric looks at which items are recommended."""
+    return any("rec.items" in metric_information[name.lower()] for name in metrics)
+
+
+def metrics_of(
+    ranking: Ranking, evaluator: Evaluator, *, train_facts: DataStruct
+) -> OrderedDict[str, float]:
+    """Return metrics with RecBole's names, in its order, rounded as ``metric_decimal_place`` says.
+
+    Args:
+        ranking: The ranks.
+        evaluator: RecBole's, which has the configuration and the metrics of lists.
+        train_facts: What RecBole's collector knows of the training data.
+    """
+    config, result = evaluator.config, OrderedDict[str, float]()
+    facts = DataStruct()
+    facts._data_dict = {**train_facts._data_dict, "rec.items": torch.from_numpy(ranking.lists)}
+    for name in evaluator.metrics:
+        if name not in RANK_METRICS:
+            result |= evaluator.metric_class[name].calculate_metric(facts)
+        elif name == "gauc":
+            result[name] = float(np.nanmean(expected_metric(name, ranking)))
+        else:
+            for k in config["topk"]:
+                result[f"{name}@{k}"] = float(expected_metric(name, ranking, k=k).mean())
+    places = config["metric_decimal_place"]
+    return OrderedDict((name, round(float(value), places)) for name, value in result.items())
+
+
+def named_ranks(ranking: Ranking, dataset: Any) -> Ranks:
+    """Return the ranks of a part of a dataset, its cases and its users under their raw ids."""
+    users = np.asarray(dataset.field2id_token[dataset.uid_field])
+    items = np.asarray(dataset.field2id_token[dataset.iid_field])
+    has_case = np.zeros(len(users), dtype=bool)
+    of_case = dataset.inter_feat[dataset.uid_field].numpy()
+    has_case[[0, *of_case]] = True  # 0 is padding
+    return Ranks(
+        users=users[of_case].tolist(),
+        items=items[dataset.inter_feat[dataset.iid_field].numpy()].tolist(),
+        above=ranking.above,
+        ties=ranking.ties,
+        candidates=ranking.candidates,
+        users_without_case=users[~has_case].tolist(),
+    )

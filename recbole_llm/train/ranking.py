@@ -1,0 +1,134 @@
+"""Ranks from scores, and metrics from ranks; pure torch and NumPy.
+
+Letters: C cases, B cases scored at once, N items (column 0 is padding), K length of a list.
+
+A case has one target. ``above`` candidates have a higher score, and ``ties`` other candidates have
+its score. The order of ties is random, so that the target's rank is uniform over ``above + 1`` to
+``above + ties + 1``, and a metric is its expectation; without ties it is the usual metric. No order
+of items or chunks can matter, and a constant scorer has the metrics of chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_llm.errors import NonFiniteError
+
+RANK_METRICS = ("hit", "recall", "precision", "ndcg", "mrr", "map", "gauc")
+Pairs = tuple[Tensor, Tensor]  # rows and columns of cells
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Where each case's target stands.
+
+    Attributes:
+        above: Candidates with a higher score, ``(C,)``.
+        ties: Other candidates with the target's score, ``(C,)``.
+        candidates: Items that were ranked, the target among them, ``(C,)``.
+        lists: The best items of each case, best first, ``(C, K)``; K may be 0.
+    """
+
+    above: np.ndarray
+    ties: np.ndarray
+    candidates: np.ndarray
+    lists: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Sequence[Ranking]) -> Ranking:
+        """Return the rankings of consecutive cases as one."""
+        names = ("above", "ties", "candidates", "lists")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def rank(
+    scores: Tensor, targets: Tensor, *, seen: Pairs | None, list_length: int, place: str
+) -> Ranking:
+    """Rank the targets of a few cases; ``scores`` are overwritten.
+
+    Args:
+        scores: ``(B, N)``; those of padding do not count.
+        targets: Item ids, ``(B,)``.
+        seen: Cells of items that are no candidates, unless they are the target.
+        list_length: K.
+        place: Words for an error's message.
+
+    Raises:
+        NonFiniteError: If a score is NaN or infinite; -inf stands for what a model rules out.
+    """
+    scores[:, 0] = -torch.inf
+    best = scores.max()  # NaN if any score is
+    if torch.isnan(best) or best == torch.inf:
+        raise NonFiniteError(
+            f"{place}: the model gives scores that are NaN or infinite, which cannot be ranked. "
+            "Lower learning_rate, or set clip_grad_norm."
+        )
+    own = scores.gather(1, targets[:, None])  # (B, 1)
+    candidates = torch.full_like(targets, scores.shape[1] - 1)
+    if seen is not None:
+        is_seen = torch.zeros_like(scores, dtype=torch.bool)
+        is_seen[seen] = True
+        is_seen.scatter_(1, targets[:, None], False)
+        scores.masked_fill_(is_seen, -torch.inf)
+        candidates -= is_seen.sum(1)
+    above = (scores > own).sum(1)
+    same = (scores == own).sum(1)
+    at_least = torch.where(torch.isneginf(own[:, 0]), candidates, above + same)
+    lists = best_items(scores, list_length)
+    return Ranking(
+        *(part.cpu().numpy() for part in (above, at_least - above - 1, candidates, lists))
+    )
+
+
+def best_items(scores: Tensor, length: int) -> Tensor:
+    """Return the ids of the best items, best first, of equal ones the lower id first, ``(B, K)``.
+
+    Args:
+        scores: ``(B, N)``, not NaN; padding, column 0, is never among the best.
+        length: K, below N.
+    """
+    if length == 0:
+        return torch.empty(len(scores), 0, dtype=torch.int64)
+    items = scores[:, 1:]
+    best, ids = torch.topk(items, length, dim=1)
+    ids = ids.sort(dim=1).values
+    order = items.gather(1, ids).argsort(dim=1, descending=True, stable=True)
+    ids = ids.gather(1, order)
+    is_cut = (items >= best[:, -1:]).sum(1) > length  # equal scores are on both sides of the cut
+    whole = items[is_cut].argsort(dim=1, descending=True, stable=True)
+    ids[is_cut] = whole[:, :length]
+    return ids + 1
+
+
+def expected_metric(name: str, ranking: Ranking, *, k: int = 1) -> np.ndarray:
+    """Return a metric's expectation for each case, ``(C,)``, in float64.
+
+    Args:
+        name: One of ``RANK_METRICS``, as RecBole defines them for one target.
+        ranking: The ranks.
+        k: The cutoff; GAUC has none.
+    """
+    above, ties = ranking.above, ranking.ties
+    if name == "gauc":
+        others = ranking.candidates - 1
+        better = others - above - ties / 2
+        return np.where(others > 0, better / np.maximum(others, 1), np.nan)
+    places = np.arange(1, k + 1)
+    gain = {
+        "hit": np.ones(k),
+        "recall": np.ones(k),
+        "precision": np.full(k, 1 / k),
+        "ndcg": 1 / np.log2(places + 1),
+        "mrr": 1 / places,
+        "map": 1 / places,
+    }[name]
+    gain = np.append(gain, 0.0)  # (k + 1,); a rank beyond k gains nothing
+    total = np.append(0.0, np.cumsum(gain))  # (k + 2,)
+    first = np.minimum(above, k)
+    spread = (total[np.minimum(above + ties + 1, k)] - total[first]) / (ties + 1)
+    return np.where(ties > 0, spread, gain[first])

@@ -1,0 +1,159 @@
+"""What scores all items for a case: one of our models, one of RecBole's, or several runs.
+
+Letters: B cases of a batch, R cases scored at once, N items, H item-vector size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recbole_llm.model.base import InterestModel
+from recbole_llm.model.items import ItemRepresentation
+from recbole_llm.model.losses import item_scores
+
+TILE = 32  # cases of one matrix product
+
+
+class Scorer(Protocol):
+    """Scores items for the cases of a loader, in two steps: a batch is read once, scored in parts.
+
+    Attributes:
+        least: ``scores`` is asked for a multiple of so many cases.
+    """
+
+    least: int
+
+    def read(self, begin: int, end: int) -> Any:
+        """Return whatever the scores of cases ``begin`` to ``end`` need."""
+
+    def scores(self, batch: Any, part: slice) -> Tensor:
+        """Return a new tensor of the scores of part of a batch, ``(R, N)``."""
+
+
+def scorer_of(model: Any, loader: Any) -> Scorer:
+    """Return what scores the cases of a full-ranking loader by a model in evaluation mode."""
+    kind = InterestScorer if isinstance(model, InterestModel) else FullSortScorer
+    return kind(model, loader)
+
+
+def read_cases(loader: Any, begin: int, end: int, *, device: torch.device) -> Any:
+    """Return cases of a full-ranking loader as an interaction on a device."""
+    return loader.collate_fn(np.arange(begin, end))[0].to(device)
+
+
+class InterestScorer:
+    """One of our models: interests once a batch, the item table once an evaluation.
+
+    Each matrix product has ``TILE`` rows, so that a score does not depend on how many cases are
+    scored at once, and identical items share the score of the first, which a matrix product gives
+    only up to rounding.
+    """
+
+    least = TILE
+
+    @torch.no_grad()
+    def __init__(self, model: InterestModel, loader: Any) -> None:
+        self.model, self.loader = model, loader
+        self.table = model.items.table()
+        self.vectors = model.candidates(self.table)
+        self.twins, self.firsts = identical_items(model.items)
+
+    def read(self, begin: int, end: int) -> Tensor:
+        """Return the interests of a batch, ``(B, H)``."""
+        cases = read_cases(self.loader, begin, end, device=self.table.device)
+        return self.model.last_interest(cases, self.table)
+
+    def scores(self, batch: Tensor, part: slice) -> Tensor:
+        """Return the scores of part of a batch, ``(R, N)``."""
+        interests = batch[part]
+        scores = interests.new_empty(len(interests), len(self.vectors))
+        for at in range(0, len(interests), TILE):
+            tile = interests[at : at + TILE]
+            whole = functional.pad(tile, (0, 0, 0, TILE - len(tile)))
+            product = item_scores(whole, self.vectors, temperature=self.model.temperature)
+            scores[at : at + TILE] = product[: len(tile)]
+        scores[:, self.twins] = scores[:, self.firsts]
+        return scores
+
+
+def identical_items(items: ItemRepresentation) -> tuple[Tensor, Tensor]:
+    """Return the items that are to the model what an earlier item is, and the first such item."""
+    known: list[Any] = [feature.vectors for feature in items.features]
+    known += [] if items.embedding is None else [items.embedding.weight]
+    _, group, count = torch.unique(known[0][1:, 0], return_inverse=True, return_counts=True)
+    alike = torch.nonzero(count[group] > 1)[:, 0] + 1  # in one entry at least: mostly few
+    if len(alike) == 0:
+        return alike, alike
+    vectors = torch.cat([part[alike] for part in known], dim=1)
+    _, group = torch.unique(vectors, dim=0, return_inverse=True)
+    first = alike.new_full(alike.shape, len(known[0])).scatter_reduce(0, group, alike, "amin")
+    is_twin = first[group] != alike
+    return alike[is_twin], first[group][is_twin]
+
+
+class FullSortScorer:
+    """Any sequence model of RecBole's, by its ``full_sort_predict`` or else by its ``predict``."""
+
+    least = 1
+
+    def __init__(self, model: Any, loader: Any) -> None:
+        self.model, self.loader = model, loader
+        self.num_items = loader.dataset.item_num
+
+    def read(self, begin: int, end: int) -> Any:
+        """Return the histories of a batch."""
+        return read_cases(self.loader, begin, end, device=self.model.device)
+
+    def scores(self, batch: Any, part: slice) -> Tensor:
+        """Return the scores of part of a batch, ``(R, N)``."""
+        cases = batch[part]
+        try:
+            scores = self.model.full_sort_predict(cases)
+        except NotImplementedError:  # DIN and DIEN
+            scores = torch.cat([self._predict(cases[row : row + 1]) for row in range(len(cases))])
+        return scores.view(-1, self.num_items)
+
+    def _predict(self, case: Any) -> Tensor:
+        """Return the scores of one case, ``(N,)``, item by item."""
+        pairs = case.repeat_interleave(self.num_items)
+        pairs.update(self.loader.dataset.get_item_feature().to(self.model.device))
+        size = self.loader.config["eval_batch_size"]
+        parts = [slice(at, at + size) for at in range(0, self.num_items, size)]
+        return torch.cat([self.model.predict(pairs[part]).view(-1) for part in parts])
+
+
+class MeanScorer:
+    """Several scorers of the same cases: the mean of their standardised scores, in float64.
+
+    A case's scores by one scorer are shifted and scaled to mean 0 and variance 1 over the items.
+    Probabilities would let the sharpest model decide, and mean nothing where a loss is no softmax;
+    standardised, any loss and scale has the same weight, and one scorer keeps its ranking.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer]) -> None:
+        self.scorers = scorers
+        self.least = max(one.least for one in scorers)
+
+    def read(self, begin: int, end: int) -> list[Any]:
+        """Return what each scorer needs."""
+        return [one.read(begin, end) for one in self.scorers]
+
+    def scores(self, batch: list[Any], part: slice) -> Tensor:
+        """Return the mean standardised scores, ``(R, N)``."""
+        total = torch.zeros(())
+        for one, own in zip(self.scorers, batch, strict=True):
+            total = total + standardised(one.scores(own, part))
+        return total / len(self.scorers)
+
+
+def standardised(scores: Tensor) -> Tensor:
+    """Return scores ``(R, N)`` with mean 0 and variance 1 over a row's items, in float64."""
+    exact = scores.double()
+    variance, mean = torch.var_mean(exact[:, 1:], dim=1, correction=0, keepdim=True)
+    return (exact - mean) * torch.where(variance == 0, 0.0, variance.rsqrt())

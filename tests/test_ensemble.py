@@ -1,0 +1,98 @@
+"""Ensembles: what is combined, what is refused, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_llm import run_recbole
+from recbole_llm.cli import main
+from recbole_llm.ensemble import evaluate_ensemble
+from recbole_llm.errors import RequestError
+
+SMALL = {
+    "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 8, "topk": [1, 3],
+    "valid_metric": "NDCG@3", "show_progress": False, "MAX_ITEM_LIST_LENGTH": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def train(write_dataset):
+    """Return a function that trains a small model and returns its result."""
+    events = [
+        (f"u{user}", f"i{(user * user + step) % 11}", float(step))
+        for user in range(20)
+        for step in range(7)
+    ]
+    folder = str(write_dataset(events))
+
+    def run(model: str = "LLMInterestLSTM", **settings) -> dict:
+        own = {"item_features": "id"} if model.startswith("LLM") else {}
+        own |= {"n_layers": 1, "inner_size": 8} if model == "SASRec" else {}
+        return run_recbole(model, "toy", config_dict=SMALL | own | {"data_path": folder} | settings)
+
+    return run
+
+
+@pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
+def test_one_run_alone_keeps_its_metrics(train, model: str) -> None:
+    result = train(model, metrics=["NDCG", "MRR", "ItemCoverage", "AveragePopularity"])
+    found = evaluate_ensemble([result["run_dir"]])
+    assert found["valid_result"] == result["best_valid_result"]
+    assert found["test_result"] == result["test_result"]
+
+
+def test_seeds_together_are_another_model_and_the_same_one_each_time(train, capsys) -> None:
+    runs = [train(seed=seed) for seed in (1, 2)]
+    runs.append(train("SASRec", MAX_ITEM_LIST_LENGTH=3, eval_args={"mode": {"valid": "full"}}))
+    names = [run["run_dir"] for run in runs]
+    found = evaluate_ensemble(names)
+    assert found["test_result"] not in [run["test_result"] for run in runs]
+    assert found == evaluate_ensemble(names)
+    capsys.readouterr()
+    assert main(["ensemble", *names]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    assert found["runs"] == names and found["dataset"] == "toy"
+
+
+def test_runs_that_differ_are_refused_for_all_their_differences(train) -> None:
+    names = [train()["run_dir"], train(filter_seen=True, time_precision="recbole")["run_dir"]]
+    names.append(train(user_inter_num_interval="[5,inf)")["run_dir"])
+    with pytest.raises(RequestError) as refusal:
+        evaluate_ensemble(names)
+    message = str(refusal.value)
+    assert f"{names[1]}: seen_items_filtered is True, and False in {names[0]}." in message
+    assert f"{names[1]}: time_precision is 'recbole', and 'exact'" in message
+    assert f"{names[2]}: user_inter_num_interval is '[5,inf)', and" in message
+
+
+def test_what_is_no_finished_run_is_refused(train, tmp_path: Path) -> None:
+    run = train(epochs=1)["run_dir"]
+    with pytest.raises(RequestError) as refusal:
+        evaluate_ensemble([run, run, str(tmp_path)])
+    assert f"{run} is named twice" in str(refusal.value)
+    assert f"{tmp_path} holds no finished run" in str(refusal.value)
+    assert main(["ensemble"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"), [("SASRec", {"eval_args": {"mode": "uni5"}}), ("BPR", {})]
+)
+def test_other_evaluations_than_full_ranking_of_sequences_are_refused(
+    train, model: str, settings: dict
+) -> None:
+    run = train(model, epochs=1, **settings)["run_dir"]
+    with pytest.raises(RequestError, match="is no sequence model's run"):
+        evaluate_ensemble([run])
+
+
+def test_cases_that_differ_are_refused_whatever_the_files_say(train) -> None:
+    names = [train(epochs=1)["run_dir"], train(epochs=1)["run_dir"]]
+    file = Path(names[1], "config.json")
+    stored = json.loads(file.read_text())
+    stored["settings"]["eval_args"]["split"] = {"LS": "test_only"}
+    file.write_text(json.dumps(stored))
+    with pytest.raises(RequestError, match="has other users, items or targets than"):
+        evaluate_ensemble(names)

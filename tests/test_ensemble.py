@@ -36,6 +36,7 @@ def train(write_dataset):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
 def test_one_run_alone_keeps_its_metrics(train, model: str) -> None:
     result = train(model, metrics=["NDCG", "MRR", "ItemCoverage", "AveragePopularity"])
@@ -44,6 +45,7 @@ def test_one_run_alone_keeps_its_metrics(train, model: str) -> None:
     assert found["test_result"] == result["test_result"]
 
 
+@pytest.mark.slow
 def test_seeds_together_are_another_model_and_the_same_one_each_time(train, capsys) -> None:
     runs = [train(seed=seed) for seed in (1, 2)]
     runs.append(train("SASRec", MAX_ITEM_LIST_LENGTH=3, eval_args={"mode": {"valid": "full"}}))

@@ -57,6 +57,7 @@ print(model.__name__, trainer.__name__, datasets.LLMInterestLSTMDataset.__name__
 FOUND = "LLMInterestLSTM InterestTrainer InterestDataset SASRec Trainer False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [
@@ -138,6 +139,7 @@ sys.stderr = io.StringIO()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [

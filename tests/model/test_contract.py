@@ -40,6 +40,7 @@ def test_learns_the_ring_and_ranks_new_items_beside_their_twins(name, ring) -> N
     assert len(new) == 6 and new.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination", ["sum", "gate"])
 def test_learns_the_ring_by_both_interests(name, ring, combination) -> None:
     world = ring(name, interest_combination=combination, item_features=["text", "id"])

@@ -128,6 +128,7 @@ def test_negatives_of_the_batch_are_its_targets() -> None:
     assert negatives.log_expected(torch.tensor([1]), number=2).exp().item() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["SCE", "BCE", "GBCE", "BPR"])
 @pytest.mark.parametrize("sampling", ["uniform", "popularity", "in_batch"])
 def test_a_model_learns_the_ring_by_drawn_negatives(ring, loss, sampling) -> None:

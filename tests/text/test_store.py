@@ -211,6 +211,7 @@ def start(body: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_encodes_and_the_other_waits(store, encoder, tmp_path) -> None:
     body = f"""
 encoder = CountingEncoder(Path({str(encoder.log)!r}), seconds=1.0)
@@ -222,6 +223,7 @@ print(VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder).vectors.to
     assert encoder.calls == 1
 
 
+@pytest.mark.slow
 def test_a_killed_owner_frees_the_lock_and_leaves_no_entry(store, encoder) -> None:
     body = f"""
 encoder = CountingEncoder(Path({str(encoder.log)!r}), seconds=60.0)
@@ -258,6 +260,7 @@ VectorStore(Path({str(store.root)!r})).get(["b", "a"], CountingEncoder(Path({str
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_process_that_comes_while_another_writes_waits(store, encoder, tmp_path) -> None:
     body = f"""
 import recbole_llm.text.store as module

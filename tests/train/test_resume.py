@@ -62,9 +62,9 @@ def numbers(result: dict[str, Any]) -> tuple:
     [
         ("LLMInterestLSTM", {}),
         ("LLMInterestTransformer", EVERYTHING),
-        ("GRU4Rec", {"training": "all_positions"}),
-        ("SASRec", {}),
-        ("BPR", {}),
+        pytest.param("GRU4Rec", {"training": "all_positions"}, marks=pytest.mark.slow),
+        pytest.param("SASRec", {}, marks=pytest.mark.slow),
+        pytest.param("BPR", {}, marks=pytest.mark.slow),
     ],
     ids=["ours", "everything", "windows", "stock", "negatives"],
 )

@@ -360,6 +360,7 @@ def test_a_read_only_dataset_is_enough(toy) -> None:
     assert sorted((f.name, f.stat().st_mtime_ns) for f in folder.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code_wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_training_leaves_a_run_that_loads(toy, tmp_path, number, code_wanted) -> None:
     run_dir = tmp_path / "stopped"

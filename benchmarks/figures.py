@@ -58,8 +58,10 @@ def speed_rows(speed: Mapping[str, Any]) -> Iterator[Row]:
     """Yield a row for each figure of speed.py's sections that have been measured."""
     for section, make in SPEED_ROWS.items():
         if section in speed:
+            earlier = speed[section].get("measured_by")  # figures older than the script
             for what, figure in make(speed[section]):
-                yield what, figure, f"speed.py {section}"
+                about = f" (by {earlier})" if earlier else ""
+                yield what + about, figure, f"speed.py {section}"
 
 
 def _passing(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -90,8 +90,9 @@ class StoredRun:
         unsaid = {key: value for key, value in self.facts["settings"].items() if key not in words}
         config = LLMConfig(names["model"], names["dataset"], None, unsaid | given, arguments=words)
         self._require_same_settings(config.resolved)
+        is_said = "trust_remote_code" in words or "trust_remote_code" in given
         return self.config(
-            trust_remote_code=words.get("trust_remote_code", "").lower() == "true",
+            trust_remote_code=is_said and bool(config.resolved.get("trust_remote_code")),
             **{key: config.resolved[key] for key in FREE & config.resolved.keys() - {"run_dir"}},
         )
 

@@ -15,6 +15,25 @@ from torch.nn import functional
 from recbole_llm.model.kept import KeptTable
 
 
+class ByteDropout(nn.Dropout):
+    """Dropout whose mask comes from random bytes, an eighth of the random numbers; for tables.
+
+    The share zeroed is a multiple of 1/256, and the rest is scaled by what that share is.
+    """
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Zero entries of a tensor of any shape and scale the rest, in training."""
+        zeroed = round(256 * self.p)
+        if not self.training or zeroed == 0:
+            return vectors
+        if zeroed == 256:
+            return torch.zeros_like(vectors)
+        words = torch.empty(vectors.numel() // 8 + 1, dtype=torch.int64, device=vectors.device)
+        words.random_(torch.iinfo(torch.int64).min, None)  # every bit is random
+        mask = words.view(torch.uint8)[: vectors.numel()].view(vectors.shape) >= zeroed
+        return (vectors * mask).mul_(256 / (256 - zeroed))
+
+
 class VectorFeature(nn.Module):
     """Vectors that are given for all items, brought to the model's size by an adaptor.
 
@@ -31,7 +50,7 @@ class VectorFeature(nn.Module):
         super().__init__()
         self.register_buffer("vectors", vectors, persistent=False)
         self.adaptor = adaptor
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(self) -> Tensor:
         """Return the vectors of all items, ``(N, H)``."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +19,7 @@ from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.model.losses import item_scores
 
 TILE = 32  # cases of one matrix product
+LIKE = 256  # cases of like length that are read together
 
 
 class Scorer(Protocol):
@@ -65,9 +67,18 @@ class InterestScorer:
         self.twins, self.firsts = identical_items(model.items)
 
     def read(self, begin: int, end: int) -> Tensor:
-        """Return the interests of a batch, ``(B, H)``."""
+        """Return the interests of a batch, ``(B, H)``; histories of like length are read together.
+
+        Most histories of sparse data are far shorter than the longest.
+        """
         cases = read_cases(self.loader, begin, end, device=self.table.device)
-        return self.model.last_interest(cases, self.table)
+        interests = self.table.new_empty(len(cases), self.vectors.shape[1])
+        for alike in cases[self.model.ITEM_SEQ_LEN].argsort(stable=True).split(LIKE):
+            part = cases[alike]
+            longest = max(int(part[self.model.ITEM_SEQ_LEN].max()), 1)
+            part.update(Interaction({self.model.ITEM_SEQ: part[self.model.ITEM_SEQ][:, :longest]}))
+            interests[alike] = self.model.last_interest(part, self.table)
+        return interests
 
     def scores(self, batch: Tensor, part: slice) -> Tensor:
         """Return the scores of part of a batch, ``(R, N)``."""

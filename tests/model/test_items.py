@@ -16,7 +16,7 @@ from torch import nn
 from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.model.adaptors import MixtureOfExperts, ParametricWhitening, build_adaptor
-from recbole_llm.model.items import Fusion, ItemRepresentation, VectorFeature
+from recbole_llm.model.items import ByteDropout, Fusion, ItemRepresentation, VectorFeature
 from recbole_llm.run_dir import RESULT
 
 ADAPTORS = ("linear", "mlp", "whitening", "moe")
@@ -50,6 +50,21 @@ def test_linear_and_mlp_by_hand() -> None:
     gelu = 0.5 * (1 + erf(1 / sqrt(2)))  # of 1
     received = mlp(torch.tensor([[1.0, 0.0]])).item()
     assert received == pytest.approx(5 * gelu + 2)
+
+
+def test_dropout_by_bytes_zeroes_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    dropped = ByteDropout(0.2)(torch.ones(20_001, 8))
+    share = 51 / 256
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - share)])
+    of_byte = (dropped == 0).float().mean(0)  # each byte of a word, its sign included
+    assert of_byte.tolist() == pytest.approx([share] * 8, abs=0.012)  # four deviations
+    assert (ByteDropout(0.2).eval()(torch.ones(3)) == 1).all()
+    assert (ByteDropout(0.001)(torch.ones(9)) == 1).all()  # less than half of 1/256
+    assert not ByteDropout(1.0)(torch.ones(3)).any()
+    source = torch.ones(5, requires_grad=True)
+    ByteDropout(0.5)(source).sum().backward()
+    assert set(source.grad.tolist()) <= {0.0, 2.0}
 
 
 def test_parametric_whitening_by_hand() -> None:

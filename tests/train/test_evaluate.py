@@ -22,7 +22,7 @@ from recbole_llm.errors import NonFiniteError, RequestError, RunDirError
 from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
 from recbole_llm.train.evaluate import rank_cases
 from recbole_llm.train.ranking import Ranking
-from recbole_llm.train.scorers import MeanScorer, scorer_of
+from recbole_llm.train.scorers import MeanScorer, read_cases, scorer_of
 
 SMALL = {
     "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 32, "topk": [1, 5],
@@ -135,6 +135,24 @@ def test_no_tensor_is_larger_than_asked_for(build, model: str) -> None:
         sizes[cells] = largest.size
     assert sizes[70 * num_items] <= 70 * num_items
     assert sizes[10**9] == 100 * num_items  # eval_batch_size users, were it not for the limit
+
+
+def test_histories_are_read_without_the_padding_of_the_longest(build, monkeypatch) -> None:
+    events = [event for event in shop() if event[2] < 3 + int(event[0][1:]) % 5]  # 3 to 7 a user
+    trainer, (_, valid, _) = build("LLMInterestLSTM", events, MAX_ITEM_LIST_LENGTH=20)
+    model, widths = trainer.model.eval(), []
+    cases = read_cases(valid, 0, len(valid.dataset), device=torch.device("cpu"))
+    whole, read = model.last_interest(cases, model.items.table()), model.last_interest
+
+    def watched(cases: Any, table: torch.Tensor) -> torch.Tensor:
+        widths.append(cases[model.ITEM_SEQ].shape[1])
+        return read(cases, table)
+
+    monkeypatch.setattr(model, "last_interest", watched)
+    monkeypatch.setattr("recbole_llm.train.scorers.LIKE", 16)
+    apart = scorer_of(model, valid).read(0, len(valid.dataset))
+    torch.testing.assert_close(apart, whole)  # in the order of the cases
+    assert widths == sorted(widths) and widths[0] <= 2 and widths[-1] == 5
 
 
 def test_a_constant_scorer_has_the_metrics_of_chance(build, monkeypatch) -> None:

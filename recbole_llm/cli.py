@@ -33,7 +33,7 @@ usage: recbole-llm COMMAND ...
 
   check FILE...                          validate YAML files of settings, all problems at once
   encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
-  ensemble RUN_DIR...                    evaluate the mean scores of several runs, as of other seeds
+  ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
 
 run_recbole --model=M --dataset=D trains and tests a model."""
 
@@ -154,8 +154,17 @@ def _ensemble(argv: Sequence[str]) -> None:
 
     require_recbole()
     from recbole_llm.ensemble import evaluate_ensemble
+    from recbole_llm.parsing import parse_value, split_arguments
 
-    _print_json(evaluate_ensemble(argv))
+    names = [word for word in argv if not word.startswith("--")]
+    given = split_arguments([word for word in argv if word.startswith("--")])
+    filter_seen = given.pop("filter_seen", None)
+    value = None if filter_seen is None else parse_value("filter_seen", filter_seen)
+    if given:
+        raise RequestError(unknown_name("option", f"--{next(iter(given))}", ["--filter_seen"]))
+    if not isinstance(value, bool | None):
+        raise RequestError(f"--filter_seen: must be true or false, received {filter_seen!r}.")
+    _print_json(evaluate_ensemble(names, filter_seen=value))
 
 
 def _print_json(result: dict[str, Any]) -> None:

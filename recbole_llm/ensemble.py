@@ -19,33 +19,41 @@ from recbole_llm.run_dir import RESULT, read_json
 from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
 from recbole_llm.train.scorers import MeanScorer, scorer_of
 
-PROTOCOL = ("eval_args", "time_precision", "seen_items_filtered", "data_sha256")
+SEEN = "seen_items_filtered"
+PROTOCOL = ("eval_args", "time_precision", SEEN, "data_sha256")
 FILTERS = (  # settings on which the cases and the candidates depend
     "benchmark_filename", "rm_dup_inter", "val_interval", "filter_inter_by_user_or_item",
     "user_inter_num_interval", "item_inter_num_interval",
 )  # fmt: skip
 
 
-def evaluate_ensemble(run_dirs: Sequence[str | Path]) -> dict[str, Any]:
+def evaluate_ensemble(
+    run_dirs: Sequence[str | Path], *, filter_seen: bool | None = None
+) -> dict[str, Any]:
     """Evaluate the mean of runs' standardised scores on validation and test data.
 
     Args:
         run_dirs: Directories of finished runs of sequence models, ours or RecBole's, on the same
             data and protocol. Metrics, topk and memory are as the first one's settings say.
+        filter_seen: Whether seen items are left out; as in the runs by default.
 
     Returns:
-        ``runs``, ``dataset``, ``valid_result`` and ``test_result``.
+        ``runs``, ``dataset``, ``filter_seen``, ``valid_result`` and ``test_result``.
 
     Raises:
         RequestError: If the runs cannot be combined; all that stands against it at once.
         NonFiniteError: If a run gives a score that is NaN or infinite.
     """
     names = [str(Path(run_dir)) for run_dir in run_dirs]
-    _check(names)
+    _check(names, protocol=[key for key in PROTOCOL if filter_seen is None or key != SEEN])
     runs = [load_run(name) for name in names]
+    config = runs[0][0]
+    if filter_seen is not None:
+        config["filter_seen"] = filter_seen
     return {
         "runs": names,
-        "dataset": runs[0][0]["dataset"],
+        "dataset": config["dataset"],
+        "filter_seen": bool(config["filter_seen"]),
         "valid_result": _result(names, runs, [run[4] for run in runs]),
         "test_result": _result(names, runs, [run[5] for run in runs]),
     }
@@ -70,7 +78,7 @@ def _result(names: Sequence[str], runs: Sequence[Any], loaders: Sequence[Any]) -
     return dict(metrics_of(ranking, Evaluator(config), train_facts=collector.data_struct))
 
 
-def _check(names: Sequence[str]) -> None:
+def _check(names: Sequence[str], *, protocol: Sequence[str]) -> None:
     """Refuse runs that are not finished, or not of one dataset and protocol."""
     if not names:
         raise RequestError("recbole-llm ensemble: name at least one run directory.")
@@ -82,7 +90,7 @@ def _check(names: Sequence[str]) -> None:
     ]
     if problems:
         raise RequestError(all_problems("recbole-llm ensemble", problems))
-    facts = {name: _facts(read_json(Path(name) / RESULT)) for name in names}
+    facts = {name: _facts(read_json(Path(name) / RESULT), protocol=protocol) for name in names}
     first = facts[names[0]]
     for name, own in facts.items():
         problems += [
@@ -94,9 +102,9 @@ def _check(names: Sequence[str]) -> None:
         raise RequestError(all_problems("recbole-llm ensemble", problems))
 
 
-def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(result: Mapping[str, Any], *, protocol: Sequence[str]) -> dict[str, Any]:
     facts = {"dataset": result["dataset"]}
-    facts |= {key: result["protocol"][key] for key in PROTOCOL}
+    facts |= {key: result["protocol"][key] for key in protocol}
     return facts | {key: result["settings"].get(key) for key in FILTERS}
 
 

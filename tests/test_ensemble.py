@@ -70,6 +70,25 @@ def test_runs_that_differ_are_refused_for_all_their_differences(train) -> None:
     assert f"{names[2]}: user_inter_num_interval is '[5,inf)', and" in message
 
 
+@pytest.mark.slow
+def test_a_run_is_evaluated_under_the_other_rule_for_seen_items(train, capsys) -> None:
+    runs = {rule: train(filter_seen=rule, epochs=1) for rule in (False, True)}
+    names = [run["run_dir"] for run in runs.values()]
+    for rule in runs:  # the first epoch's weights do not depend on the rule
+        assert main(["ensemble", names[0], f"--filter_seen={rule}"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["test_result"] == runs[rule]["test_result"] and found["filter_seen"] is rule
+    assert runs[False]["test_result"] != runs[True]["test_result"]
+    assert evaluate_ensemble(names, filter_seen=True)["filter_seen"] is True  # no contradiction
+
+
+def test_what_is_no_option_is_refused(capsys) -> None:
+    assert main(["ensemble", "run", "--filter_sen=true"]) == 2
+    assert "Did you mean '--filter_seen'?" in capsys.readouterr().err
+    assert main(["ensemble", "run", "--filter_seen=perhaps"]) == 2
+    assert "must be true or false, received 'perhaps'" in capsys.readouterr().err
+
+
 def test_what_is_no_finished_run_is_refused(train, tmp_path: Path) -> None:
     run = train(epochs=1)["run_dir"]
     with pytest.raises(RequestError) as refusal:

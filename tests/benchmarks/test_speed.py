@@ -76,19 +76,45 @@ def test_only_the_first_batches_are_trained_and_the_warm_up_is_not_timed(monkeyp
     assert first.batch_seconds() == 3.0
 
 
-def test_a_goal_is_reached_by_the_first_epoch_that_is_as_good() -> None:
-    from sections.passing import compare, reached
+def record(score: float, *, epoch: int, seed: int = 1, **settings: object) -> dict:
+    from sections.passing import PROTOCOL
 
-    curve = [[0, 1.0, 0.1], [1, 2.0, 0.3], [2, 3.0, 0.2], [3, 4.0, 0.4]]
-    assert reached(curve, 0.3) == 2.0
-    assert reached(curve, 0.5) is None
-    stock = {"curve": [[0, 60.0, 0.1], [1, 120.0, 0.3]], "valid_sha256": "a", "prepare_seconds": 6}
-    ours = {"curve": curve, "valid_sha256": "a", "prepare_seconds": 4.0}
-    found = compare(stock, [ours])
+    return {
+        "model": "GRU4Rec", "seed": seed, "best_epoch": epoch, "settings": settings,
+        "best_valid_result": {"ndcg@10": score}, "protocol": PROTOCOL | {"eval_args": {}},
+    }  # fmt: skip
+
+
+def test_the_goal_is_the_best_of_stock_records(tmp_path: Path) -> None:
+    from sections.passing import goal_of
+
+    records = [
+        record(0.06, epoch=8),
+        record(0.07, epoch=19, seed=2),
+        record(0.09, epoch=3, training="all_positions"),
+        record(0.08, epoch=3, item_features="text"),
+        record(0.08, epoch=3) | {"model": "SASRec"},
+    ]
+    other = record(0.08, epoch=3)
+    other["protocol"]["time_precision"] = "recbole"
+    for at, one in enumerate([*records, other]):
+        (tmp_path / f"{at}.json").write_text(json.dumps(one), encoding="utf-8")
+    assert goal_of("GRU4Rec", tmp_path) == {"score": 0.07, "epochs": 20, "seed": 2, "seeds": [1, 2]}
+    with pytest.raises(SystemExit, match="no record of stock NARM"):
+        goal_of("NARM", tmp_path)
+
+
+def test_the_seconds_to_a_goal_are_its_epochs_times_those_of_an_epoch() -> None:
+    from sections.passing import compare
+
+    stock = {"prepare_seconds": 20.0, "seconds": 60.0, "curve": [[0, 30.0, 0.1], [1, 60.0, 0.2]]}
+    ours = {"prepare_seconds": 5.0, "seconds": 10.0, "curve": [[0, 10.0, 0.3]]}
+    found = compare({"score": 0.3, "epochs": 20}, [{"stock": stock, "ours": ours}])
+    assert found["stock_seconds"] == 600.0
     assert found["median_ratio"] == 60.0
-    assert found["median_ratio_with_preparation"] == 21.0
-    with pytest.raises(SystemExit, match="validation sets differ"):
-        compare(stock, [ours | {"valid_sha256": "b"}])
+    assert found["median_ratio_with_preparation"] == pytest.approx(620 / 15)
+    never = {"stock": stock, "ours": ours | {"seconds": None}}
+    assert compare({"score": 0.3, "epochs": 20}, [never])["median_ratio"] is None
 
 
 @pytest.mark.slow

@@ -34,6 +34,8 @@ usage: recbole-llm COMMAND ...
   check FILE...                          validate YAML files of settings, all problems at once
   encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
   ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
+  dataset NAME [--from PLACE]            official release of a dataset to atomic files
+  dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
 
 run_recbole --model=M --dataset=D trains and tests a model."""
 
@@ -83,7 +85,7 @@ def _dispatch(argv: Sequence[str]) -> None:
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE)
         return
-    commands = {"check": _check, "encode": _encode, "ensemble": _ensemble}
+    commands = {"check": _check, "encode": _encode, "ensemble": _ensemble, "dataset": _dataset}
     name, *rest = argv
     if name not in commands:
         raise RequestError(unknown_name("command", name, commands))
@@ -165,6 +167,12 @@ def _ensemble(argv: Sequence[str]) -> None:
     if not isinstance(value, bool | None):
         raise RequestError(f"--filter_seen: must be true or false, received {filter_seen!r}.")
     _print_json(evaluate_ensemble(names, filter_seen=value))
+
+
+def _dataset(argv: Sequence[str]) -> None:
+    from recbole_llm.dataset_command import run_dataset
+
+    _print_json(run_dataset(argv, say=lambda line: print(line, file=sys.stderr)))
 
 
 def _print_json(result: dict[str, Any]) -> None:

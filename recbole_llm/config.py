@@ -17,7 +17,6 @@ import torch
 from recbole.config import Config
 from recbole.utils import ModelType, get_model
 
-import recbole_llm
 from recbole_llm import compat
 from recbole_llm.checks import (
     known_keys,
@@ -27,6 +26,7 @@ from recbole_llm.checks import (
     recbole_models,
     without_bad,
 )
+from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
 from recbole_llm.plugin import MODELS
@@ -233,13 +233,3 @@ class LLMConfig(Config):
 def needs_no_negatives(settings: Mapping[str, Any]) -> bool:
     """Tell whether a sequential model's loss is a softmax over all items."""
     return settings["MODEL_TYPE"] == ModelType.SEQUENTIAL and settings.get("loss_type") == "CE"
-
-
-def dataset_config_file(dataset: str) -> Path | None:
-    """Return our YAML of a dataset, in a checkout or in an installed wheel, or None."""
-    package = Path(recbole_llm.__file__).parent
-    for folder in (package.parent / "dataset_configs", package / "dataset_configs"):
-        file = folder / f"{dataset}.yaml"
-        if file.is_file():
-            return file
-    return None

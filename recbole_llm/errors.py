@@ -35,6 +35,10 @@ class StoreError(RecBoleLLMError):
     """Text vectors could not be written to the cache; the message says the bytes needed."""
 
 
+class DownloadError(RecBoleLLMError):
+    """A publisher's host did not give a file, or not the file it promises."""
+
+
 class NonFiniteError(RecBoleLLMError):
     """A vector, a loss or a score is NaN or infinite; the message names which."""
 

@@ -26,7 +26,8 @@ OURS = {
     "plugin": {"compat", "parsing"},
     "feature_checks": {"errors", "settings"},
     "checks": {"errors", "settings", "parsing", "plugin", "feature_checks"},
-    "config": {"errors", "parsing", "plugin", "compat", "checks"},
+    "dataset_yaml": {"parsing"},
+    "config": {"errors", "parsing", "plugin", "compat", "checks", "dataset_yaml"},
     "provenance": {"files", "config"},
     "data": {"errors", "files", "settings", "atomic", "text", "data"},
     "model": {"errors", "settings", "data", "model"},
@@ -69,7 +70,9 @@ OURS = {
         "quick_start",
     },
     "ensemble": {"errors", "run_dir", "quick_start", "train"},
-    "cli": {"errors", "parsing", "checks", "compat", "quick_start", "ensemble"},
+    "dataset_stats": {"errors", "files", "settings", "text", "data", "config", "build"},
+    "dataset_command": {"errors", "parsing", "compat", "data", "dataset_yaml", "dataset_stats"},
+    "cli": {"errors", "parsing", "checks", "compat", "quick_start", "ensemble", "dataset_command"},
     "__init__": {"plugin", "compat"},
 }
 FORBIDDEN = {
@@ -140,6 +143,11 @@ def test_a_room_imports_only_what_it_may(file: Path) -> None:
 def test_model_parts_know_torch_only(name: str) -> None:
     known = ("torch", "typing", "__future__", "collections.abc", "recbole_llm.model.")
     assert [n for n in imports(PACKAGE / name) if not n.startswith(known)] == []
+
+
+def test_releases_are_read_without_torch_and_recbole() -> None:
+    for file in (PACKAGE / "data" / "sources").glob("*.py"):
+        assert not {name.split(".")[0] for name in imports(file)} & {"torch", "recbole", "pandas"}
 
 
 def test_language_models_are_imported_inside_functions() -> None:

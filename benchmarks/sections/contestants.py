@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_llm.build import build_model, prepare, trainer_class
-from recbole_llm.config import LLMConfig, dataset_config_file
+from recbole_llm.config import LLMConfig
+from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.parsing import load_yaml
 
 QUIET = {"show_progress": False, "state": "ERROR", "metric_decimal_place": 10}

@@ -67,17 +67,7 @@ def item_vectors(
     settings = Settings.from_config(config)
     if "text" not in settings.features:
         return None
-    texts = read_item_texts(
-        folder / f"{dataset}.item",
-        catalogue=catalogue[1:],
-        id_field=config["ITEM_ID_FIELD"],
-        text_fields=settings.text_fields,
-        text_template=settings.text_template,
-        empty_text=settings.empty_text,
-        min_coverage=settings.min_text_coverage,
-        separator=config["field_separator"],
-        encoding=config["encoding"],
-    )
+    texts = catalogue_texts(config, folder=folder, dataset=dataset, catalogue=catalogue)
     is_odd = texts.report.duplicate_ids or texts.report.missing or texts.report.empty
     level = logging.WARNING if is_odd else logging.INFO
     logger.log(level, "Item text: %s", texts.report.summary())
@@ -90,6 +80,24 @@ def item_vectors(
         encoder_spec(settings), device=str(config["device"]), show_progress=config["show_progress"]
     )
     return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"])
+
+
+def catalogue_texts(
+    config: Mapping[str, Any], *, folder: Path, dataset: str, catalogue: Sequence[str]
+) -> ItemTexts:
+    """Read the texts of a catalogue as the settings say; its first entry is padding."""
+    settings = Settings.from_config(config)
+    return read_item_texts(
+        folder / f"{dataset}.item",
+        catalogue=catalogue[1:],
+        id_field=config["ITEM_ID_FIELD"],
+        text_fields=settings.text_fields,
+        text_template=settings.text_template,
+        empty_text=settings.empty_text,
+        min_coverage=settings.min_text_coverage,
+        separator=config["field_separator"],
+        encoding=config["encoding"],
+    )
 
 
 def _encode(

@@ -107,6 +107,12 @@ class TextEncoder:
         rows = torch.tensor([place[text] for text in texts], dtype=torch.long)
         return Encoding(vectors[rows], truncated, sum(map(len, tokens["input_ids"])))
 
+    def token_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, marks included, before any is cut off."""
+        prompted = [self.spec.prompt + text for text in texts]
+        tokens = self.model.tokenizer(prompted, truncation=False, verbose=False)
+        return [len(ids) for ids in tokens["input_ids"]]
+
     def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], int]:
         """Return the token lists of texts, and how many of the texts were cut."""
         tokenizer, limit = self.model.tokenizer, self.model.max_seq_length

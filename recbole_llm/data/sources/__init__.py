@@ -1,0 +1,1 @@
+"""Official releases of public datasets to RecBole's atomic files; nothing here needs torch."""

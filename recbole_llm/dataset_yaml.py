@@ -1,0 +1,31 @@
+"""Which YAML file of ours tells of a dataset, and what it says about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import recbole_llm
+from recbole_llm.parsing import load_yaml
+
+FAMILIES = ("amazon2018", "amazon2023")  # one file for all of a family's categories
+
+
+def dataset_config_file(dataset: str) -> Path | None:
+    """Return our YAML of a dataset, in a checkout or in an installed wheel, or None.
+
+    ``amazon2018-Video_Games`` has the file of its family, ``amazon2018.yaml``.
+    """
+    family, dash, _ = dataset.partition("-")
+    stem = family if dash and family in FAMILIES else dataset
+    package = Path(recbole_llm.__file__).parent
+    for folder in (package.parent / "dataset_configs", package / "dataset_configs"):
+        file = folder / f"{stem}.yaml"
+        if file.is_file():
+            return file
+    return None
+
+
+def about(dataset: str) -> dict[str, str]:
+    """Return a dataset's source, licence, citation and protocol; nothing where we have no YAML."""
+    file = dataset_config_file(dataset)
+    return {} if file is None else dict(load_yaml(file)["about"])

@@ -89,7 +89,9 @@ def build(model: str, folder: str, **settings: Any) -> list[tuple[str, int, int]
     return list(zip(users.tolist(), ranking.above.tolist(), ranking.ties.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("model", sorted(CONTROLS))
+@pytest.mark.parametrize(
+    "model", ["Popularity", pytest.param("LastItemTextKNN", marks=pytest.mark.slow)]
+)
 def test_the_whole_command_runs_a_control_without_training(folder, model) -> None:
     result = run_recbole(model, "toy", config_dict=SMALL | {"data_path": folder, "epochs": 5})
     run_dir = Path(result["run_dir"])
@@ -107,6 +109,7 @@ def test_the_whole_command_runs_a_control_without_training(folder, model) -> Non
     assert main(["ensemble", str(run_dir)]) == 0
 
 
+@pytest.mark.slow
 def test_random_texts_have_other_neighbours(folder) -> None:
     plain, random = (
         build("LastItemTextKNN", folder, text_control=control, whitening="none")

@@ -151,7 +151,9 @@ def test_no_time_column_is_named(timed) -> None:
         parts_of("SASRec", timed, {"time_cut": [10, 20]}, load_col=columns)
 
 
-@pytest.mark.parametrize("model", READERS)
+@pytest.mark.parametrize(
+    "model", ["LLMInterestLSTM", pytest.param("SASRec", marks=pytest.mark.slow)]
+)
 def test_recboles_time_split_trains_on_nothing_behind_its_cut(model) -> None:
     settings = {"eval_args": {"split": {"TS": [0.8, 0.1, 0.1]}}, "normalize_all": False}
     dataset = create_dataset(LLMConfig(model, "ml-100k", None, settings))

@@ -16,8 +16,9 @@ from recbole_llm.data.dataset import InterestDataset, with_exact_order
 from recbole_llm.data.seen import with_events
 from recbole_llm.errors import RequestError
 from recbole_llm.model.all_positions import with_all_positions
+from recbole_llm.model.known import KnownSoftmax
 from recbole_llm.model.text_embedding import TextEmbedding
-from recbole_llm.plugin import MODELS
+from recbole_llm.plugin import OURS
 from recbole_llm.settings import Settings
 from recbole_llm.train.engine import Engine
 from recbole_llm.train.trainer import InterestTrainer, safe_trainer
@@ -35,7 +36,8 @@ def create_dataset(config: LLMConfig) -> Any:
         ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
     }.get(config["MODEL_TYPE"], "Dataset")
     dataset_class = getattr(dataset_module, name, None) or getattr(dataset_module, default)
-    if config["filter_seen"] and not issubclass(dataset_class, InterestDataset):
+    is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    if is_sequential and not issubclass(dataset_class, InterestDataset):
         dataset_class = with_events(dataset_class)
     return with_exact_order(dataset_class)(config)
 
@@ -60,9 +62,26 @@ def build_model(config: LLMConfig, train_data: Any) -> Any:
     has_windows = learns_windows(config["model"], config["training"])
     model_class = with_all_positions(config.model_class) if has_windows else config.model_class
     model = model_class(config, train_data.dataset)
-    if config["model"] not in MODELS and config["item_features"] is not None:
-        _give_text(model, train_data.dataset, settings=Settings.from_config(config))
+    if config["model"] not in OURS:
+        if config["item_features"] is not None:
+            _give_text(model, train_data.dataset, settings=Settings.from_config(config))
+        if not has_windows:
+            _hold_out(model, train_data.dataset)
     return model.to(config["device"])
+
+
+def _hold_out(model: Any, dataset: Any) -> None:
+    """Keep the items that training must not know from being candidates in it, if there are any."""
+    known = getattr(dataset, "known_items", None)
+    if known is None:
+        return
+    loss = getattr(model, "loss_fct", None)
+    if not isinstance(loss, torch.nn.CrossEntropyLoss):
+        raise RequestError(
+            f"eval_args.split: {type(model).__name__} draws negatives, or has a loss of its own, "
+            "from which held-out items cannot be kept. Use loss_type CE, or a model that has it."
+        )
+    model.loss_fct = KnownSoftmax(loss, ids=known, num_items=dataset.item_num)
 
 
 def _give_text(model: Any, dataset: Any, *, settings: Settings) -> None:

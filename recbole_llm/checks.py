@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import recbole
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from recbole.evaluator.register import metric_types
 from recbole.utils import EvaluatorType, ModelType
 from recbole.utils import argument_list as recbole_arguments
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.feature_checks import feature_problems, file_problems, foreign_problems
+from recbole_llm.eval_checks import eval_problems, protocol_problems
+from recbole_llm.feature_checks import (
+    control_problems,
+    feature_problems,
+    file_problems,
+    foreign_problems,
+)
 from recbole_llm.parsing import load_yaml
-from recbole_llm.plugin import MODELS
-from recbole_llm.settings import RecBoleBounds, Settings, describe, find_problems
+from recbole_llm.plugin import CONTROLS, MODELS, OURS
+from recbole_llm.settings import RecBoleBounds, Settings, find_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
 CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position of a window
@@ -27,10 +31,6 @@ LOSSES = ("CE", "SCE", "BCE", "GBCE", "BPR", "MSE")
 PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 PRETRAINED = ("RaCT", "S3Rec")  # their stages hand over a pickle
 ROBUST = ("item_noise", "augmentation", "adversarial_weight", "contrastive_weight")
-NESTED = {
-    "eval_args": {"split", "order", "group_by", "mode"},
-    "train_neg_sample_args": {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"},
-}
 # Keys that RecBole's code reads and none of its YAML files names.
 READ_BY_RECBOLE = frozenset(
     {"L1_flag", "benchmark_filename", "cin", "contrast", "convert_token_to_onehot", "dataset",
@@ -69,43 +69,6 @@ def known_keys() -> frozenset[str]:
     return frozenset(keys)
 
 
-class EvalArgs(BaseModel):
-    """RecBole's ``eval_args``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    split: dict[str, Any] | None = None
-    order: Literal["RO", "TO"] = "RO"
-    group_by: Literal["user", "none"] | None = None
-    mode: str | dict[Literal["valid", "test"], str] = "full"
-
-    @field_validator("split")
-    @classmethod
-    def _known_split(cls, split: dict[str, Any] | None) -> dict[str, Any] | None:
-        ways = {"valid_and_test", "valid_only", "test_only"}
-        ((kind, how),) = split.items() if split and len(split) == 1 else [("", None)]
-        is_ratio = (
-            isinstance(how, list)
-            and len(how) == 3
-            and all(isinstance(part, int | float) and part >= 0 for part in how)
-            and sum(how) > 0
-        )
-        if split is None or (kind == "LS" and how in ways) or (kind in ("RS", "TS") and is_ratio):
-            return split
-        raise ValueError(
-            "must be {LS: valid_and_test}, {LS: valid_only}, {LS: test_only}, or RS or TS with "
-            "the shares of training, validation and test, as {RS: [0.8, 0.1, 0.1]}"
-        )
-
-    @field_validator("mode")
-    @classmethod
-    def _known_mode(cls, mode: Any) -> Any:
-        modes = mode.values() if isinstance(mode, dict) else [mode]
-        if all(re.fullmatch(r"full|labeled|(uni|pop)[1-9][0-9]*", one) for one in modes):
-            return mode
-        raise ValueError("must be full, labeled, uniN or popN (N negatives), as uni100")
-
-
 def problems_of(given: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with each setting given: unknown, not for users, of a wrong value."""
     problems = [
@@ -136,12 +99,8 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     problems = metric_problems(settings) + eval_problems(settings)
     if settings["MODEL_TYPE"] != ModelType.SEQUENTIAL and settings.get("item_features") is not None:
         problems.append(f"item_features: is for sequence models, which {model} is not.")
-    if settings.get("filter_seen"):
-        problems += _filter_problems(settings, model=model)
-    if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        order = dict(settings["eval_args"] or {}).get("order")
-        if order != "TO":
-            problems.append(f"eval_args.order: a sequence model needs TO, received {order!r}.")
+    is_sequential = settings["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    problems += protocol_problems(settings, model=model, is_sequential=is_sequential)
     if model not in (*MODELS, *CAUSAL) and settings.get("training") == "all_positions":
         problems.append(
             f"training: all_positions is for our models, {' and '.join(CAUSAL)}, which are causal; "
@@ -159,6 +118,7 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
+        problems += control_problems(settings, model=model) if model in CONTROLS else []
         problems += [
             f"{key}: is for our models, which {model} is not. Leave it out."
             for key in ROBUST
@@ -175,21 +135,6 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
 def learns_windows(model: str, training: str | None) -> bool:
     """Tell whether one of RecBole's models is to learn every position of a window."""
     return model in CAUSAL and training == "all_positions"
-
-
-def _filter_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
-    if settings["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        return [
-            f"filter_seen: is for sequence models; of {model}'s full ranking RecBole leaves out "
-            "what is in the training data by itself. Leave it out."
-        ]
-    mode = dict(settings["eval_args"] or {}).get("mode", "full")
-    if set(mode.values() if isinstance(mode, Mapping) else [mode]) == {"full"}:
-        return []
-    return [
-        f"filter_seen: needs eval_args.mode full, received {mode!r}, whose candidates are drawn or "
-        "given. Set the mode, or leave it out."
-    ]
 
 
 def _our_problems(settings: Mapping[str, Any]) -> list[str]:
@@ -250,26 +195,6 @@ def metric_problems(settings: Mapping[str, Any]) -> list[str]:
     return [f"valid_metric: must be among {rule}; {known}"]
 
 
-def eval_problems(settings: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with eval_args and train_neg_sample_args."""
-    problems = []
-    for parent, children in NESTED.items():
-        given = settings.get(parent)
-        if given is None and parent != "eval_args":
-            continue
-        if not isinstance(given, Mapping):
-            problems.append(f"{parent}: must be a mapping, received {given!r}.")
-            continue
-        unknown = [str(child) for child in given if child not in children]
-        problems += [unknown_name(f"key of {parent}", child, children) for child in unknown]
-        if parent == "eval_args" and not unknown:
-            try:
-                EvalArgs(**given)
-            except ValidationError as error:
-                problems += [f"eval_args.{line}" for line in describe(error)]
-    return problems
-
-
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
@@ -284,8 +209,8 @@ def check_file(path: Path) -> None:
     settings.pop("about", None)
     problems = problems_of(settings)
     model = settings.get("model")
-    if model is not None and model not in MODELS and model not in recbole_models():
-        known = [*MODELS, *recbole_models()]
+    if model is not None and model not in OURS and model not in recbole_models():
+        known = [*OURS, *recbole_models()]
         problems.append(unknown_name("model", str(model), known, list_known=False))
     sound = without_bad(settings, problems)
     problems += metric_problems(sound) + feature_problems(sound)

@@ -29,7 +29,7 @@ from recbole_llm.checks import (
 from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
-from recbole_llm.plugin import MODELS
+from recbole_llm.plugin import OURS
 
 
 class LLMConfig(Config):
@@ -105,7 +105,7 @@ class LLMConfig(Config):
         name = model or given.get("model")
         if name is None:
             problems.append("model: not given. Write --model=LLMInterestLSTM.")
-        elif not isinstance(name, type) and name not in (known := [*MODELS, *recbole_models()]):
+        elif not isinstance(name, type) and name not in (known := [*OURS, *recbole_models()]):
             problems.append(unknown_name("model", str(name), known, list_known=False))
         if not (dataset or given.get("dataset")):
             problems.append("dataset: not given. Write --dataset=ml-100k.")
@@ -138,7 +138,7 @@ class LLMConfig(Config):
         asks_for_negatives = given.get("train_neg_sample_args") is not None or any(
             key.startswith("train_neg_sample_args.") for key in self._arguments
         )
-        if self.model in MODELS and asks_for_negatives:
+        if self.model in OURS and asks_for_negatives:
             problems.append(
                 "train_neg_sample_args: is for RecBole's models. Set loss_type, num_negatives and "
                 "negative_sampling."

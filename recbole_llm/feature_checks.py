@@ -74,3 +74,15 @@ def foreign_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
         for key in ("modalities", "adaptor", "fusion")
         if settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
+
+
+def control_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
+    """Return which item features a control would not follow."""
+    chosen = settings.get("item_features")
+    if model == "LastItemTextKNN":
+        is_right, rule = chosen in ("text", ["text"]), "reads text alone"
+    else:
+        is_right, rule = chosen is None, "reads none"
+    return (
+        [] if is_right else [f"item_features: {model} {rule}, received {chosen!r}. Leave it out."]
+    )

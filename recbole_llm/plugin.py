@@ -1,4 +1,4 @@
-"""The table of our models, and how plain RecBole finds them.
+"""The tables of our models and controls, and how plain RecBole finds them.
 
 RecBole looks models, datasets and trainers up by name inside its own packages. One import hook
 answers for ours, lazily: ``import recbole_llm`` imports neither RecBole nor torch.
@@ -33,6 +33,12 @@ MODELS: Mapping[str, ModelEntry] = {
     f"LLMInterest{kind}": ModelEntry(f"recbole_llm.model.{kind.lower()}:LLMInterest{kind}")
     for kind in ("Linear", "RNN", "GRU", "LSTM", "Transformer")
 }
+UNTRAINED = "recbole_llm.train.untrained:UntrainedTrainer"
+CONTROLS: Mapping[str, ModelEntry] = {  # nothing is trained: what a model must beat
+    "LastItemTextKNN": ModelEntry("recbole_llm.model.text_knn:LastItemTextKNN", trainer=UNTRAINED),
+    "Popularity": ModelEntry("recbole_llm.model.popularity:Popularity", trainer=UNTRAINED),
+}
+OURS: Mapping[str, ModelEntry] = {**MODELS, **CONTROLS}
 
 
 def load(place: str) -> Any:
@@ -57,7 +63,7 @@ def _answer_for(suffix: str, part: str) -> Callable[[str], Any]:
     """Return a module ``__getattr__`` (PEP 562) that resolves ``<our model><suffix>``."""
 
     def resolve(name: str) -> Any:
-        entry = MODELS.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        entry = OURS.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if entry is None:
             raise AttributeError(name)
         return load(getattr(entry, part))
@@ -82,7 +88,7 @@ def _mend_config(module: Any) -> None:
 
     def load_defaults(self: Any, model: str, *args: Any) -> None:
         load_recboles(self, model, *args)
-        if model in MODELS:
+        if model in OURS:
             from recbole_llm.parsing import load_yaml
 
             self.internal_config_dict |= load_yaml(properties_file(model))
@@ -147,7 +153,7 @@ class PluginFinder(importlib.abc.MetaPathFinder):
         """Return a spec for the few names that concern us, None for all others."""
         package, _, last = fullname.rpartition(".")
         if package == MODEL_PACKAGE:
-            for name, entry in MODELS.items():
+            for name, entry in OURS.items():
                 if name.lower() == last:
                     return importlib.util.spec_from_loader(fullname, _ModelLoader(name, entry))
         if fullname in AFTER_IMPORT:

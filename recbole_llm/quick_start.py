@@ -25,11 +25,11 @@ from recbole_llm.log import no_log, run_log
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.ranks import write_ranks
+from recbole_llm.report import NO_REPORT, named_ranks, report_of
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.engine import Engine
-from recbole_llm.train.evaluate import named_ranks
 from recbole_llm.train.world import current_world
 
 
@@ -159,13 +159,17 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         train_data, valid_data, saved=saved, show_progress=config["show_progress"]
     )
     test_result = trainer.evaluate(
-        test_data, load_best_model=saved, show_progress=config["show_progress"]
+        test_data, load_best_model=saved, show_progress=config["show_progress"], with_lists=True
     )
     if isinstance(trainer, Engine):
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
+    report = NO_REPORT
     if trainer.ranking is not None:
-        write_ranks(run_dir, named_ranks(trainer.ranking, test_data.dataset))
+        parts = {"train": train_data.dataset, "test": test_data.dataset}
+        ranks = named_ranks(trainer.ranking, **parts)
+        write_ranks(run_dir, ranks)
+        report = report_of(trainer.ranking, ranks, config=config, model=model, **parts)
 
     _log_results(config, best_valid_result, test_result)
     result = {
@@ -182,7 +186,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         "run_dir": str(run_dir),
     }
     if current_world().is_first:
-        write_json(run_dir / RESULT, {"schema": 1, **result, **provenance(config, model)})
+        facts = {"curve": trainer.curve, **report, **provenance(config, model)}
+        write_json(run_dir / RESULT, {"schema": 1, **result, **facts})
         (run_dir / STATE).unlink(missing_ok=True)
     return result
 
@@ -259,9 +264,10 @@ def encode(
         RequestError: If the request is wrong.
     """
     config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
-    if config["model"] not in MODELS:
+    if config["item_features"] is None:
         raise RequestError(
-            f"model: {config['model']} reads no text. Use one of {', '.join(MODELS)}."
+            f"model: {config['model']} reads no text. Use one of {', '.join(MODELS)}, or set "
+            "item_features."
         )
     vectors = create_dataset(config).item_vectors()
     if vectors is None:

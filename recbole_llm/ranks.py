@@ -15,7 +15,8 @@ from recbole_llm.errors import RunDirError
 from recbole_llm.files import atomic_path
 
 RANKS = "ranks.csv.gz"
-COLUMNS = ("user", "item", "above", "ties", "candidates")
+COLUMNS = ("user", "item", "above", "ties", "candidates", "popularity", "history")
+OLD_COLUMNS = COLUMNS[:5]  # of runs made before
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Ranks:
         ties: Other candidates with the target's score, ``(C,)``.
         candidates: Items that were ranked, the target among them, ``(C,)``.
         users_without_case: Users of the dataset that no case is of.
+        popularity: Training interactions of the target, ``(C,)``; None of runs made before.
+        history: Events of the user before the target, ``(C,)``; None of runs made before.
     """
 
     users: list[str]
@@ -37,11 +40,15 @@ class Ranks:
     ties: np.ndarray
     candidates: np.ndarray
     users_without_case: list[str]
+    popularity: np.ndarray | None = None
+    history: np.ndarray | None = None
 
 
 def write_ranks(run_dir: Path, ranks: Ranks) -> None:
     """Write the ranks as CSV, whole or not at all; a user without a case has empty columns."""
-    counts = [part.tolist() for part in (ranks.above, ranks.ties, ranks.candidates)]
+    counts = [ranks.above, ranks.ties, ranks.candidates, ranks.popularity, ranks.history]
+    known = [part.tolist() for part in counts if part is not None]
+    columns = COLUMNS[: 2 + len(known)]
     with (
         atomic_path(run_dir / RANKS) as partial,
         partial.open("wb") as raw,
@@ -49,9 +56,10 @@ def write_ranks(run_dir: Path, ranks: Ranks) -> None:
         io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
     ):
         writer = csv.writer(text)
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(ranks.users, ranks.items, *counts, strict=True))
-        writer.writerows([user, "", "", "", ""] for user in ranks.users_without_case)
+        writer.writerow(columns)
+        writer.writerows(zip(ranks.users, ranks.items, *known, strict=True))
+        empty = [""] * (len(columns) - 1)
+        writer.writerows([user, *empty] for user in ranks.users_without_case)
 
 
 def read_ranks(run_dir: str | Path) -> Ranks:
@@ -64,11 +72,12 @@ def read_ranks(run_dir: str | Path) -> Ranks:
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
             header, *rows = csv.reader(text)
-            if tuple(header) != COLUMNS:
+            if tuple(header) not in (COLUMNS, OLD_COLUMNS):
                 raise ValueError(f"its columns are {', '.join(header)}")
-            cases = [row for row in rows if row[1:] != ["", "", "", ""]]
-            above, ties, candidates = (
-                np.array([int(row[at]) for row in cases], np.int64) for at in (2, 3, 4)
+            empty = [""] * (len(header) - 1)
+            cases = [row for row in rows if row[1:] != empty]
+            above, ties, candidates, *more = (
+                np.array([int(row[at]) for row in cases], np.int64) for at in range(2, len(header))
             )
     except FileNotFoundError:
         raise RunDirError(
@@ -77,5 +86,5 @@ def read_ranks(run_dir: str | Path) -> Ranks:
     except (OSError, EOFError, ValueError, IndexError, zlib.error, csv.Error) as error:
         raise RunDirError(f"{path}: is damaged ({error}). Train again.") from None
     users, items = [row[0] for row in cases], [row[1] for row in cases]
-    rest = [row[0] for row in rows if row[1:] == ["", "", "", ""]]
-    return Ranks(users, items, above, ties, candidates, rest)
+    rest = [row[0] for row in rows if row[1:] == empty]
+    return Ranks(users, items, above, ties, candidates, rest, *more)

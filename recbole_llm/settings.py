@@ -19,6 +19,7 @@ from recbole_llm.errors import unknown_name
 
 Name = str | None
 Adaptor = Literal["linear", "mlp", "whitening", "moe"]
+OWN_SPLITS = ("time_cut", "cold_start")  # kinds of eval_args.split that RecBole lacks
 FEATURES = ("text", "id")  # item features that need no file of vectors
 Operation = Literal["drop", "mask", "crop", "reorder"]
 AnyCase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
@@ -161,6 +162,25 @@ class Settings(BaseModel):
 
 def _given(config: Mapping[str, Any], name: str) -> bool:
     return name in config and config[name] is not None
+
+
+Share = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ColdStart(BaseModel):
+    """``eval_args.split: {cold_start: ...}``: items that training does not know (docs/protocol.md).
+
+    Attributes:
+        shares: Of the items, for training, validation and test.
+        items: Which are held out: drawn at random, or those that appear last.
+        seed: Of the draw; the model's seed does not change it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    shares: Annotated[list[Share], Field(min_length=3, max_length=3)]
+    items: Literal["random", "newest"] = "random"
+    seed: int = Field(default=0, ge=0)
 
 
 class RecBoleBounds(BaseModel):

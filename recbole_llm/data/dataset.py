@@ -21,21 +21,19 @@ from torch import Tensor
 
 from recbole_llm.atomic import read_atomic, read_header
 from recbole_llm.data.features import ItemVectors, item_vectors
+from recbole_llm.data.splits import Splits
 from recbole_llm.errors import DataError, unknown_name
 
-DatasetLike: Any = object  # what a mixin of any RecBole dataset may ask of itself
 EVENT = "_event"  # column of a case: where its target stands in the flat array of events
 
 
-class ExactOrder(DatasetLike):
+class ExactOrder(Splits):
     """Mixin for any RecBole dataset: reads files without losing rows, keeps events in exact order.
 
     With ``time_precision: exact`` events are put in the order of their float64 timestamps, ties in
     file order, before they become float32; every later sort is stable and float32 preserves ``<=``.
     ``time_precision: recbole`` leaves RecBole's own order untouched.
     """
-
-    inter_feat: Any
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if not Path(dataset_path).is_dir():
@@ -123,6 +121,8 @@ class ExactOrder(DatasetLike):
         if len(self.inter_feat) == 0:
             raise DataError(f"{self.dataset_path}: {self.dataset_name}.inter has no rows.")
         super()._data_processing()
+        if self._is_put_in_order():
+            self._report_collapse()
 
     def _reset_index(self) -> None:
         for name in self.feat_name_list:
@@ -144,29 +144,12 @@ class ExactOrder(DatasetLike):
         )
 
     def _change_feat_format(self) -> None:
-        is_ordered = self.config["eval_args"]["order"] == "TO"
-        if is_ordered and self.benchmark_filename_list is None:
-            self._report_collapse()
-            if self._has_exact_times():
-                self._sort_by_time()
+        if self._is_put_in_order() and self._has_exact_times():
+            self._sort_by_time()
         super()._change_feat_format()
 
-    def build(self) -> list[Any]:
-        """Split as RecBole does, and refuse a split that leaves a part empty.
-
-        Raises:
-            DataError: If there is nothing to train on, or nothing in a part that the split makes.
-        """
-        parts = super().build()
-        split = self.config["eval_args"]["split"] or {}
-        left_out = {"valid_only": "test", "test_only": "validation"}.get(str(split.get("LS")))
-        for name, part in zip(("training", "validation", "test"), parts, strict=True):
-            if len(part) == 0 and name != left_out:
-                raise DataError(
-                    f"{self.dataset_name}: the {name} part of split {split} is empty. "
-                    "Leave-one-out needs users with at least 4 interactions."
-                )
-        return parts
+    def _is_put_in_order(self) -> bool:
+        return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None
 
     def item_vectors(self) -> ItemVectors | None:
         """Return the text vectors of the catalogue, or None where no item feature is text."""

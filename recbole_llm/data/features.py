@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,9 @@ class ItemVectors:
         seconds: Time spent on encoding, or on reading the cache.
         from_cache: Whether nothing had to be encoded.
         truncated: Number of texts that were longer than the encoder reads.
+        raw: The vectors of those that have text as the encoder gave them, ``(n, D)``, before
+            controls and whitening.
+        rows: Their rows in the table.
     """
 
     table: Tensor
@@ -43,6 +47,14 @@ class ItemVectors:
     seconds: float
     from_cache: bool
     truncated: int
+    raw: Tensor
+    rows: Sequence[int]
+
+    def raw_table(self) -> np.ndarray:
+        """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
+        table = np.zeros((len(self.table), self.raw.shape[1]), dtype=np.float32)
+        table[self.rows] = self.raw.numpy()
+        return table
 
     def facts(self) -> dict[str, Any]:
         """Return what a result says of the text: cache key, coverage, texts cut."""
@@ -129,6 +141,8 @@ def _encode(
         seconds=stored.seconds,
         from_cache=stored.from_cache,
         truncated=stored.truncated,
+        raw=stored.vectors,
+        rows=rows,
     )
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_llm.data.dataset import EVENT, DatasetLike
+from recbole_llm.data.dataset import EVENT
+from recbole_llm.data.splits import DatasetLike
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ def seen_items(dataset: Any) -> SeenItems:
     length = cases[dataset.item_list_length_field]
     start = torch.arange(len(lists)) * lists.shape[1]
     return SeenItems(lists.flatten(), start, start + length)
+
+
+def training_counts(dataset: Any) -> np.ndarray:
+    """Return how many interactions of a training part each item has, ``(N,)``.
+
+    Those that are no target, because nothing precedes them, count too.
+    """
+    counts = np.asarray(dataset.inter_matrix().sum(axis=0)).ravel()
+    return counts.astype(np.int64)
 
 
 class KeepsEvents(DatasetLike):

@@ -9,6 +9,8 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_llm.data.batches import WindowBatch
+from recbole_llm.data.dataset import InterestDataset
+from recbole_llm.model.known import KnownItems
 from recbole_llm.model.losses import FullSoftmax
 
 ModelLike: Any = object  # what a mixin of a RecBole model may ask of itself
@@ -22,6 +24,10 @@ class AllPositions(ModelLike):
     """
 
     _keeps_positions = False
+
+    def __init__(self, config: Any, dataset: InterestDataset) -> None:
+        super().__init__(config, dataset)
+        self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
 
     def gather_indexes(self, output: Tensor, index: Tensor) -> Tensor:
         """Return the states at ``index``, ``(B, H)``; of windows all of them, ``(B, L, H)``."""
@@ -37,8 +43,10 @@ class AllPositions(ModelLike):
         finally:
             self._keeps_positions = False
         has_target = interaction.targets > 0
-        loss = FullSoftmax(temperature=1.0)
-        return loss(states[has_target], self.item_embedding.weight, interaction.targets[has_target])
+        candidates, wanted = self.item_embedding.weight, interaction.targets[has_target]
+        if self.known is not None:
+            candidates, wanted = self.known(candidates, wanted)
+        return FullSoftmax(temperature=1.0)(states[has_target], candidates, wanted)
 
 
 @lru_cache(maxsize=8)

@@ -22,6 +22,7 @@ from recbole_llm.errors import RequestError
 from recbole_llm.model.adaptors import build_adaptor
 from recbole_llm.model.evolution import Combination, Evolution, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation, VectorFeature
+from recbole_llm.model.known import KnownItems
 from recbole_llm.model.losses import (
     BPR,
     BinaryCrossEntropy,
@@ -55,12 +56,14 @@ class InterestModel(SequentialRecommender):
         self.item_vectors = dataset.item_vectors()
         text = {} if self.item_vectors is None else {"text": self.item_vectors}
         tables = {name: vectors.table for name, vectors in (text | self.modality_vectors).items()}
-        self.items = build_items(settings, num_items=self.n_items, tables=tables)
+        self.items = self.build_items(settings, tables)
         self.noise = ItemNoise(share=settings.item_noise)
         self.input_dropout = SequenceDropout(settings.dropout_prob)
         self.evolution = self.build_evolution(settings)
         self.is_cosine = settings.scoring == "cosine"
         counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
+        self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
+        counts = counts if self.known is None else counts[self.known.rows]
         self.loss = build_loss(settings, counts=counts)
         self.combination = Combination(
             kind=settings.interest_combination, size=settings.embedding_size
@@ -72,6 +75,10 @@ class InterestModel(SequentialRecommender):
             views=settings.contrastive_views, temperature=settings.contrastive_temperature
         )
         self.needs_windows = bool(settings.augmentation) or settings.has_augmented_views
+
+    def build_items(self, settings: Settings, tables: Mapping[str, Tensor]) -> ItemRepresentation:
+        """Return what items are to the model; ``tables`` are the given vectors by feature."""
+        return build_items(settings, num_items=self.n_items, tables=tables)
 
     def build_evolution(self, settings: Settings) -> Evolution:
         """Return the layer that turns item vectors ``(B, L, H)`` into interests ``(B, L, H)``."""
@@ -118,7 +125,10 @@ class InterestModel(SequentialRecommender):
     def target_loss(self, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of interests ``(B, T, H)`` where targets ``(B, T)`` are not 0."""
         has_target = targets > 0  # (B, T), P of them true
-        return self.loss(states[has_target], self.candidates(table), targets[has_target])
+        candidates, wanted = self.candidates(table), targets[has_target]
+        if self.known is not None:
+            candidates, wanted = self.known(candidates, wanted)
+        return self.loss(states[has_target], candidates, wanted)
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
         """Return the loss of windows, or of RecBole's prefix cases."""

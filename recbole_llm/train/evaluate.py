@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from tqdm import tqdm
 
 from recbole_llm.data.seen import SeenItems, seen_items
 from recbole_llm.errors import RequestError
-from recbole_llm.ranks import Ranks
 from recbole_llm.settings import Settings
 from recbole_llm.train.ranking import RANK_METRICS, Ranking, expected_metric, rank
 from recbole_llm.train.scorers import Scorer
@@ -34,7 +34,13 @@ def ranks_everything(loader: Any) -> bool:
 
 @torch.no_grad()
 def rank_cases(
-    scorer: Scorer, loader: Any, *, config: Mapping[str, Any], place: str, show_progress: bool
+    scorer: Scorer,
+    loader: Any,
+    *,
+    config: Mapping[str, Any],
+    place: str,
+    show_progress: bool,
+    with_lists: bool = False,
 ) -> Ranking:
     """Rank the target of every case of a loader.
 
@@ -47,6 +53,8 @@ def rank_cases(
         config: The settings.
         place: Words for an error's message.
         show_progress: Whether to show a bar.
+        with_lists: Whether to make lists even if no metric needs them. Those of a case with fewer
+            candidates than a list is long end in 0.
 
     Raises:
         NonFiniteError: If a score is NaN or infinite.
@@ -54,7 +62,8 @@ def rank_cases(
     settings, dataset = Settings.from_config(config), loader.dataset
     targets = dataset.inter_feat[dataset.iid_field]
     seen = seen_items(dataset) if settings.filter_seen else None
-    length = max(config["topk"]) if needs_lists(config["metrics"]) else 0
+    needs = needs_lists(config["metrics"])
+    length = max(config["topk"]) if needs or with_lists else 0
     tiles = settings.eval_batch_cells // (dataset.item_num * scorer.least)
     step, size = max(tiles, 1) * scorer.least, config["eval_batch_size"]
     parts = []
@@ -74,7 +83,10 @@ def rank_cases(
                 place=place,
             )
             parts.append(part)
-    return _checked(Ranking.join(parts), list_length=length)
+    ranking = Ranking.join(parts)
+    if needs:
+        _refuse_short_lists(ranking, list_length=length)
+    return replace(ranking, lists=_candidates_only(ranking))
 
 
 def _cells(seen: SeenItems | None, begin: int, end: int, *, device: torch.device) -> Any:
@@ -84,14 +96,19 @@ def _cells(seen: SeenItems | None, begin: int, end: int, *, device: torch.device
     return rows.to(device), items.to(device)
 
 
-def _checked(ranking: Ranking, *, list_length: int) -> Ranking:
+def _refuse_short_lists(ranking: Ranking, *, list_length: int) -> None:
     fewest = int(ranking.candidates.min())
     if fewest < list_length:
         raise RequestError(
             f"topk: lists of {list_length} need as many candidates, and filter_seen leaves a case "
             f"only {fewest}. Lower topk, or leave out the metrics of lists, as ItemCoverage."
         )
-    return ranking
+
+
+def _candidates_only(ranking: Ranking) -> np.ndarray:
+    """Return the lists, 0 where a case has no more candidates; those that are none come last."""
+    place = np.arange(ranking.lists.shape[1])
+    return np.where(place < ranking.candidates[:, None], ranking.lists, 0)
 
 
 def needs_lists(metrics: list[str]) -> bool:
@@ -122,20 +139,3 @@ def metrics_of(
                 result[f"{name}@{k}"] = float(expected_metric(name, ranking, k=k).mean())
     places = config["metric_decimal_place"]
     return OrderedDict((name, round(float(value), places)) for name, value in result.items())
-
-
-def named_ranks(ranking: Ranking, dataset: Any) -> Ranks:
-    """Return the ranks of a part of a dataset, its cases and its users under their raw ids."""
-    users = np.asarray(dataset.field2id_token[dataset.uid_field])
-    items = np.asarray(dataset.field2id_token[dataset.iid_field])
-    has_case = np.zeros(len(users), dtype=bool)
-    of_case = dataset.inter_feat[dataset.uid_field].numpy()
-    has_case[[0, *of_case]] = True  # 0 is padding
-    return Ranks(
-        users=users[of_case].tolist(),
-        items=items[dataset.inter_feat[dataset.iid_field].numpy()].tolist(),
-        above=ranking.above,
-        ties=ranking.ties,
-        candidates=ranking.candidates,
-        users_without_case=users[~has_case].tolist(),
-    )

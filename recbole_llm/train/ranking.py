@@ -95,14 +95,21 @@ def best_items(scores: Tensor, length: int) -> Tensor:
     if length == 0:
         return torch.empty(len(scores), 0, dtype=torch.int64)
     items = scores[:, 1:]
-    best, ids = torch.topk(items, length, dim=1)
-    ids = ids.sort(dim=1).values
+    best, ids = torch.topk(items, min(length + 1, items.shape[1]), dim=1)
+    last, behind = best[:, length - 1 : length], best[:, length:]
+    is_cut = (last == behind).any(1)  # equal scores are on both sides of the cut
+    ids = ids[:, :length].sort(dim=1).values
+    ids[is_cut] = _lowest_ids(items[is_cut], last[is_cut], length=length)
     order = items.gather(1, ids).argsort(dim=1, descending=True, stable=True)
-    ids = ids.gather(1, order)
-    is_cut = (items >= best[:, -1:]).sum(1) > length  # equal scores are on both sides of the cut
-    whole = items[is_cut].argsort(dim=1, descending=True, stable=True)
-    ids[is_cut] = whole[:, :length]
-    return ids + 1
+    return ids.gather(1, order) + 1
+
+
+def _lowest_ids(items: Tensor, last: Tensor, *, length: int) -> Tensor:
+    """Return where scores are above ``last`` ``(B, 1)`` or the first equal ones, ``(B, K)``."""
+    above, is_equal = items > last, items == last
+    room = length - above.sum(1, keepdim=True)
+    is_best = above | (is_equal & (is_equal.cumsum(1) <= room))
+    return is_best.nonzero()[:, 1].view(-1, length)
 
 
 def expected_metric(name: str, ranking: Ranking, *, k: int = 1) -> np.ndarray:

@@ -28,6 +28,8 @@ class SafeTrainer(TrainerLike):
         best_epoch: The epoch of the checkpoint, -1 before the first.
         epoch_seconds: Training seconds of each epoch run.
         evaluate_seconds: Seconds spent on validation and test.
+        curve: Of each validation its epoch, the seconds of training and evaluation until then, and
+            the validation metric.
         ranking: The ranks of the last evaluation, None where RecBole evaluated.
     """
 
@@ -40,6 +42,7 @@ class SafeTrainer(TrainerLike):
         self.best_epoch = -1
         self.epoch_seconds: list[float] = []
         self.evaluate_seconds = 0.0
+        self.curve: list[dict[str, float]] = []
         self.ranking: Ranking | None = None
         self._place = "before the first epoch"
 
@@ -85,6 +88,9 @@ class SafeTrainer(TrainerLike):
                 f"validation after {self._place}: {self.valid_metric} is {score}, by which no epoch"
                 " can be chosen. Choose another valid_metric, or look at the validation data."
             )
+        seconds = sum(self.epoch_seconds) + self.evaluate_seconds
+        epoch = len(self.epoch_seconds) - 1
+        self.curve.append({"epoch": epoch, "seconds": seconds, "valid": float(score)})
         return score, result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **_: Any) -> None:
@@ -101,10 +107,13 @@ class SafeTrainer(TrainerLike):
         load_best_model: bool = True,
         model_file: str | None = None,
         show_progress: bool = False,
+        *,
+        with_lists: bool = False,
     ) -> Any:
         """Evaluate with the weights of the best epoch unless told otherwise.
 
-        Full ranking of a sequence model is ours (``evaluate.py``), all else is RecBole's.
+        Full ranking of a sequence model is ours (``evaluate.py``), all else is RecBole's. It makes
+        the list of each case where a metric needs it, or ``with_lists``.
 
         Raises:
             NonFiniteError: If the model gives a score that is NaN or infinite.
@@ -120,13 +129,13 @@ class SafeTrainer(TrainerLike):
             self.logger.info(f"Loading model structure and parameters from {path}")
         self.ranking = None
         if eval_data and ranks_everything(eval_data):
-            result = self._rank(eval_data, show_progress=show_progress)
+            result = self._rank(eval_data, show_progress=show_progress, with_lists=with_lists)
         else:
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.evaluate_seconds += time.perf_counter() - begin
         return world.same(result)
 
-    def _rank(self, eval_data: Any, *, show_progress: bool) -> Any:
+    def _rank(self, eval_data: Any, *, show_progress: bool, with_lists: bool) -> Any:
         self.model.eval()
         self.ranking = rank_cases(
             scorer_of(self.model, eval_data),
@@ -134,6 +143,7 @@ class SafeTrainer(TrainerLike):
             config=self.config,
             place=f"evaluation after {self._place}",
             show_progress=show_progress,
+            with_lists=with_lists,
         )
         facts = self.eval_collector.data_struct
         result = metrics_of(self.ranking, self.evaluator, train_facts=facts)

@@ -22,6 +22,7 @@ PROGRESS = (  # attributes of a trainer that change from epoch to epoch
     "best_epoch",
     "epoch_seconds",
     "evaluate_seconds",
+    "curve",
 )
 
 

@@ -80,7 +80,7 @@ def ring(write_dataset, monkeypatch: pytest.MonkeyPatch):
                 )
                 table = table[order]
             table = torch.cat([torch.zeros(1, 2), table])
-            return ItemVectors(table, None, "ring", "ring", 0.0, True, 0)
+            return ItemVectors(table, None, "ring", "ring", 0.0, True, 0, table[1:], range(1, 13))
 
         monkeypatch.setattr(InterestDataset, "item_vectors", on_the_circle)
         defaults = {

@@ -1,0 +1,113 @@
+"""What a result says of a run's test cases beyond the mean metrics; the adapter to ``slices``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_llm import slices
+from recbole_llm.data.seen import seen_items, training_counts
+from recbole_llm.data.users import user_columns
+from recbole_llm.errors import DataError
+from recbole_llm.ranks import Ranks
+from recbole_llm.train.ranking import RANK_METRICS, Ranking, expected_metric
+
+NO_REPORT: dict[str, Any] = {"slices": None, "gaps": None, "lists": None}
+
+
+def named_ranks(ranking: Ranking, *, train: Any, test: Any) -> Ranks:
+    """Return the ranks of a test part, its cases and its users under their raw ids.
+
+    Args:
+        ranking: The ranks.
+        train: The training part of the dataset.
+        test: The test part, whose cases were ranked.
+    """
+    users = np.asarray(test.field2id_token[test.uid_field])
+    items = np.asarray(test.field2id_token[test.iid_field])
+    has_case = np.zeros(len(users), dtype=bool)
+    of_case = test.inter_feat[test.uid_field].numpy()
+    target = test.inter_feat[test.iid_field].numpy()
+    has_case[[0, *of_case]] = True  # 0 is padding
+    seen = seen_items(test)
+    return Ranks(
+        users=users[of_case].tolist(),
+        items=items[target].tolist(),
+        above=ranking.above,
+        ties=ranking.ties,
+        candidates=ranking.candidates,
+        users_without_case=users[~has_case].tolist(),
+        popularity=training_counts(train)[target],
+        history=(seen.stop - seen.start).numpy(),
+    )
+
+
+def report_of(
+    ranking: Ranking, ranks: Ranks, *, config: Mapping[str, Any], train: Any, test: Any, model: Any
+) -> dict[str, Any]:
+    """Return the slices, gaps and facts of lists of a run.
+
+    Args:
+        ranking: The ranks and lists of the test cases.
+        ranks: The same under raw ids.
+        config: The settings.
+        train: The training part of the dataset.
+        test: The test part.
+        model: The model; its raw text vectors tell how diverse a list is.
+    """
+    counts = training_counts(train)
+    target = test.inter_feat[test.iid_field].numpy()
+    values = {
+        f"{name}@{k}": expected_metric(name, ranking, k=k)
+        for name in map(str.lower, config["metrics"])
+        if name in RANK_METRICS and name != "gauc"  # which has no cutoff
+        for k in config["topk"]
+    }
+    bands = slices.bands(np.asarray(ranks.history), slices.HISTORY)
+    found = {
+        "item_popularity": slices.metrics_by_group(
+            slices.popularity_groups(counts)[target], values, order=slices.POPULARITY
+        ),
+        "history_length": slices.metrics_by_group(
+            bands, values, order=tuple(slices.HISTORY.values())
+        ),
+    }
+    for name, labels in _user_groups(ranks.users, dataset=test, config=config).items():
+        found[f"user.{name}"] = slices.metrics_by_group(labels, values)
+    chosen = str(config["valid_metric"]).lower()
+    metric = chosen if chosen in values else next(iter(values), None)
+    text = getattr(model, "item_vectors", None)
+    facts = slices.list_facts(
+        ranking.lists, counts, text=None if text is None else text.raw_table()
+    )
+    return {
+        "slices": found,
+        "gaps": {} if metric is None else slices.gaps(found, metric=metric),
+        "lists": {f"{name}@{max(config['topk'])}": value for name, value in facts.items()},
+    }
+
+
+def _user_groups(
+    users: list[str], *, dataset: Any, config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the group of each case's user, empty where unknown, by column of the user file."""
+    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.user"
+    try:
+        groups, ages = user_columns(
+            path,
+            id_field=config["USER_ID_FIELD"],
+            separator=config["field_separator"],
+            encoding=config["encoding"],
+        )
+    except DataError as error:  # a result is not lost for a file that no model reads
+        getLogger().warning(f"No groups of users: {error}")
+        return {}
+    labels = {name: np.array([of.get(u, "") for u in users]) for name, of in groups.items()}
+    for name, of in ages.items():
+        named = slices.bands(np.array([of.get(u, 0.0) for u in users]), slices.AGES)
+        labels[name] = np.where([u in of for u in users], named, "")
+    return labels

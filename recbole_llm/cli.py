@@ -34,6 +34,7 @@ usage: recbole-llm COMMAND ...
   check FILE...                          validate YAML files of settings, all problems at once
   encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
   ensemble RUN_DIR...                    evaluate the mean scores of several runs, as of other seeds
+  leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
 
@@ -83,7 +84,12 @@ def _dispatch(argv: Sequence[str]) -> None:
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE)
         return
-    commands = {"check": _check, "encode": _encode, "ensemble": _ensemble}
+    commands = {
+        "check": _check,
+        "encode": _encode,
+        "ensemble": _ensemble,
+        "leaderboard": _leaderboard,
+    }
     name, *rest = argv
     if name not in commands:
         raise RequestError(unknown_name("command", name, commands))
@@ -156,6 +162,12 @@ def _ensemble(argv: Sequence[str]) -> None:
     from recbole_llm.ensemble import evaluate_ensemble
 
     _print_json(evaluate_ensemble(argv))
+
+
+def _leaderboard(argv: Sequence[str]) -> None:
+    from recbole_llm.bench.leaderboard import leaderboard
+
+    _print_json(leaderboard(argv))
 
 
 def _print_json(result: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def expected_metric(name: str, ranking: Standings, *, k: int = 1) -> np.ndarray:
     if name == "gauc":
         others = ranking.candidates - 1
         better = others - above - ties / 2
-        return np.where(others > 0, better / np.maximum(others, 1), np.nan)
+        return np.asarray(np.where(others > 0, better / np.maximum(others, 1), np.nan))
     places = np.arange(1, k + 1)
     gain = {
         "hit": np.ones(k),
@@ -84,4 +84,4 @@ def expected_metric(name: str, ranking: Standings, *, k: int = 1) -> np.ndarray:
     total = np.append(0.0, np.cumsum(gain))  # (k + 2,)
     first = np.minimum(above, k)
     spread = (total[np.minimum(above + ties + 1, k)] - total[first]) / (ties + 1)
-    return np.where(ties > 0, spread, gain[first])
+    return np.asarray(np.where(ties > 0, spread, gain[first]))

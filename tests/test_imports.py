@@ -71,7 +71,8 @@ OURS = {
         "quick_start",
     },
     "ensemble": {"errors", "run_dir", "quick_start", "train"},
-    "cli": {"errors", "parsing", "checks", "compat", "quick_start", "ensemble"},
+    "bench": {"errors", "files", "ranks", "ranking_metrics"},
+    "cli": {"errors", "parsing", "checks", "compat", "quick_start", "ensemble", "bench"},
     "__init__": {"plugin", "compat"},
 }
 FORBIDDEN = {
@@ -84,6 +85,20 @@ FORBIDDEN = {
     "plugin": {"torch", "ray"},
     "errors": {"torch", "recbole", "ray", "numpy"},
 }
+BOARD = (
+    "results",
+    "metrics",
+    "stats",
+    "rulers",
+    "boards",
+    "collect",
+    "grids",
+    "tables",
+    "figures",
+    "leaderboard",
+    "page/__init__",
+    "page/content",
+)
 TORCH_ONLY = (
     "model/items.py",
     "model/adaptors.py",
@@ -145,6 +160,17 @@ def test_model_parts_know_torch_only(name: str) -> None:
     assert [n for n in imports(PACKAGE / name) if not n.startswith(known)] == []
 
 
+@pytest.mark.parametrize("name", BOARD)
+def test_leaderboards_know_records_only(name: str) -> None:
+    file = PACKAGE / "bench" / f"{name}.py"
+    known = {"errors", "files", "ranks", "ranking_metrics", "bench"}
+    names = imports(file)
+    assert {n.split(".")[1] for n in names if n.startswith("recbole_llm.")} <= known
+    assert not {n.split(".")[0] for n in names} & {"torch", "recbole", "ray"}
+    bench = {n.split(".")[2] for n in names if n.startswith("recbole_llm.bench.")}
+    assert bench <= {part.split("/")[0] for part in BOARD} | {"validation"}
+
+
 def test_language_models_are_imported_inside_functions() -> None:
     heavy = {"sentence_transformers", "transformers", "huggingface_hub", "ray"}
     for file in FILES:
@@ -180,7 +206,8 @@ def test_the_wheel_holds_default_settings_and_dataset_files(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    for file in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")):
+    patterns = ("*.py", "*.yaml", "page.*")
+    for file in (file for pattern in patterns for file in PACKAGE.rglob(pattern)):
         assert str(file.relative_to(root)) in held
     for file in (root / "dataset_configs").glob("*.yaml"):
         assert f"recbole_llm/dataset_configs/{file.name}" in held

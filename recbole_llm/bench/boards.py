@@ -63,6 +63,8 @@ class Board:
     """The rows of a dataset that one ruler measured.
 
     Attributes:
+        name: Its name in files and addresses: dataset, and ruler where there are several.
+        title: The same for readers.
         dataset: The dataset's name.
         fingerprint: Eight hex digits of the ruler; empty where no run has ended.
         ruler: The ruler, flat: what must agree for numbers to stand in one table.
@@ -74,6 +76,8 @@ class Board:
         comparisons: By label and metric: reference against the row, or why that was not tested.
     """
 
+    name: str
+    title: str
     dataset: str
     fingerprint: str
     ruler: Mapping[str, Any]
@@ -83,16 +87,6 @@ class Board:
     rows: Sequence[Row]
     reference: str | None
     comparisons: Mapping[tuple[str, str], Comparison | str]
-
-    @property
-    def name(self) -> str:
-        """The dataset, with the ruler behind it where there are several."""
-        return f"{self.dataset}-{self.fingerprint}" if self.differs else self.dataset
-
-    @property
-    def title(self) -> str:
-        """The dataset, and what its ruler has that others have not."""
-        return ", ".join([self.dataset, *(f"{key} {self.differs[key]}" for key in self.differs)])
 
     def comparison(self, label: str, metric: str) -> Comparison | None:
         """Return the comparison of a row with the reference, or None where there was no test."""

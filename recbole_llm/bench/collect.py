@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from recbole_llm.bench.results import (
     read_records,
     record_path,
 )
-from recbole_llm.bench.rulers import Ruler, differences, fingerprint, ruler_of
+from recbole_llm.bench.rulers import Ruler, differences, fingerprint, ruler_of, shown
 from recbole_llm.bench.stats import UserScores, compare_with_reference, user_scores
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.ranking_metrics import RANK_METRICS, expected_metric
@@ -74,7 +74,17 @@ def _run(record: Record) -> dict[str, Any]:
     """Return a record, or a failure, as a suite's plan would name it."""
     facts, spec = record.facts, record.facts["spec"]
     named = {"label": facts["label"], "role": facts["role"], "path": _path(record), "skip": None}
-    return named | {"dataset": spec["dataset"], "seed": spec["seed"]}
+    place = {"dataset": spec["dataset"], "seed": spec["seed"], "ruler": facts.get("ruler")}
+    return named | place
+
+
+class _Part(NamedTuple):
+    """What one board is made of; ``called`` is the suite's name of the ruler, if it has one."""
+
+    dataset: str
+    called: str | None
+    ruler: Ruler
+    rows: Sequence[Row]
 
 
 def _all_boards(
@@ -85,23 +95,40 @@ def _all_boards(
     metric: str | None,
     reference: str | None,
 ) -> list[Board]:
-    """Return the boards, in the suite's order of datasets, of each that of most records first."""
-    boards = []
-    for dataset in dict.fromkeys(run["dataset"] for run in wanted):
-        runs = [run for run in wanted if run["dataset"] == dataset]
-        by_ruler: dict[str, list[Record]] = {}
-        for record in records:
-            if record.facts["dataset"] == dataset:
-                by_ruler.setdefault(fingerprint(ruler_of(record)), []).append(record)
-        parts = sorted(by_ruler.values(), key=len, reverse=True) or [[]]
-        rulers = [ruler_of(part[0]) if part else {} for part in parts]
-        rows = [_rows(runs, part) for part in parts]
-        _place_absences(runs, rows, errors=errors)
-        boards += [
-            _board(dataset, part, ruler=ruler, rulers=rulers, metric=metric, reference=reference)
-            for part, ruler in zip(rows, rulers, strict=True)
-        ]
-    return boards
+    """Return the boards, in the suite's order of datasets and rulers."""
+    places = dict.fromkeys((run["dataset"], run.get("ruler")) for run in wanted)
+    parts = [
+        part
+        for place in places
+        for part in _parts(
+            *place,
+            [run for run in wanted if (run["dataset"], run.get("ruler")) == place],
+            [one for one in records if (one.facts["dataset"], one.facts.get("ruler")) == place],
+            errors=errors,
+        )
+    ]
+    return [_board(part, parts, metric=metric, reference=reference) for part in parts]
+
+
+def _parts(
+    dataset: str,
+    called: str | None,
+    wanted: Wanted,
+    records: Sequence[Record],
+    *,
+    errors: Mapping[str, Mapping[str, str]],
+) -> list[_Part]:
+    """Return records apart by what they say of their ruler, those of most records first."""
+    by_ruler: dict[str, list[Record]] = {}
+    for record in records:
+        by_ruler.setdefault(fingerprint(ruler_of(record)), []).append(record)
+    groups = sorted(by_ruler.values(), key=len, reverse=True) or [[]]
+    rows = [_rows(wanted, group) for group in groups]
+    _place_absences(wanted, rows, errors=errors)
+    return [
+        _Part(dataset, called, ruler_of(group[0]) if group else {}, part)
+        for group, part in zip(groups, rows, strict=True)
+    ]
 
 
 def _rows(wanted: Wanted, records: Iterable[Record]) -> list[Row]:
@@ -138,29 +165,30 @@ def _absence(run: Mapping[str, Any], error: Mapping[str, str] | None) -> Absence
 
 
 def _board(
-    dataset: str,
-    rows: Sequence[Row],
-    *,
-    ruler: Ruler,
-    rulers: Sequence[Ruler],
-    metric: str | None,
-    reference: str | None,
+    part: _Part, parts: Sequence[_Part], *, metric: str | None, reference: str | None
 ) -> Board:
-    measured = [row for row in rows if row.runs]
-    metrics, main = _columns(dataset, measured, metric=metric)
+    measured = [row for row in part.rows if row.runs]
+    metrics, main = _columns(part.dataset, measured, metric=metric)
     best_first = sorted(measured, key=lambda row: _low(row.mean("test_result", main)))
     label = _reference(measured, main, asked=reference)
     scores = {row.label: _scores(row, metrics) for row in best_first}
+    others = [one for one in parts if one.dataset == part.dataset and one.ruler]
+    alike = [one.ruler for one in others if one.called == part.called]
+    own = differences(part.ruler, alike)
+    digits = fingerprint(part.ruler) if part.ruler else ""
+    called = [part.dataset, *([part.called] if part.called else ())]
     return Board(
-        dataset,
-        fingerprint(ruler) if ruler else "",
-        ruler,
-        differences(ruler, rulers),
-        main,
-        metrics,
-        [*best_first, *(row for row in rows if not row.runs)],
-        label,
-        {} if label is None else compare_with_reference(label, scores, metrics),
+        name="-".join([*called, digits] if own else called),
+        title=", ".join([*called, *(f"{key} {shown(own[key])}" for key in own)]),
+        dataset=part.dataset,
+        fingerprint=digits,
+        ruler=part.ruler,
+        differs=differences(part.ruler, [one.ruler for one in others]),
+        metric=main,
+        metrics=metrics,
+        rows=[*best_first, *(row for row in part.rows if not row.runs)],
+        reference=label,
+        comparisons={} if label is None else compare_with_reference(label, scores, metrics),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from recbole_llm.bench.boards import Board, Row, value_at
 from recbole_llm.bench.metrics import METRICS, metric
+from recbole_llm.bench.rulers import shown
 from recbole_llm.bench.stats import Summary
 
 NONE = "–"
@@ -87,13 +88,6 @@ def notes(board: Board) -> list[str]:
         told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
         lines.append(f"Not comparable with the other tables of {board.dataset}. Here {told}.")
     return lines
-
-
-def shown(value: object) -> str:
-    """Return a ruler's value as text, of a long digest the beginning."""
-    text = "none" if value is None else str(value)
-    is_digest = len(text) == 64 and not set(text) - set("0123456789abcdef")
-    return text[:12] if is_digest else text
 
 
 def absences(row: Row) -> list[tuple[str, str, str]]:

@@ -71,6 +71,7 @@ class _Facts(_Schema):
     spec_id: str
     spec: _Spec
     command: str
+    ruler: str | None = None
 
 
 class _Scores(_Facts):
@@ -96,6 +97,7 @@ class _Failure(_Facts):
 
 
 class _Run(_Schema):
+    ruler: str | None = None
     label: str
     role: Role
     dataset: str
@@ -125,10 +127,10 @@ class Record:
     facts: Mapping[str, Any]
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """What may be there once: label, dataset and seed."""
+    def key(self) -> tuple[str | None, str, str, int]:
+        """What may be there once: ruler, dataset, label and seed."""
         spec = self.facts["spec"]
-        return self.facts["label"], spec["dataset"], spec["seed"]
+        return self.facts.get("ruler"), spec["dataset"], self.facts["label"], spec["seed"]
 
     @property
     def ranks(self) -> Path | None:
@@ -161,8 +163,8 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
     """Read all records below a folder, in order of their paths.
 
     Returns:
-        The sound ones, and one line for each file that is not. Of two records of one label, dataset
-        and seed the one that ``suite.json`` names is sound; if it names neither, none is.
+        The sound ones, and one line for each file that is not. Of records of one ruler, dataset,
+        label and seed the one that ``suite.json`` names is sound; if it names none, none is.
     """
     records, problems = _read_all(root, "*/*.json", schema=_Scores)
     try:
@@ -170,7 +172,7 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
     except RecordError:
         plan = None  # whoever reads the plan says so
     wanted = {root / run["path"] for run in plan["runs"]} if plan else set()
-    by_key: dict[tuple[str, str, int], list[Record]] = {}
+    by_key: dict[Any, list[Record]] = {}
     for record in records:
         by_key.setdefault(record.key, []).append(record)
     sound = []
@@ -179,7 +181,7 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
         sound += chosen
         problems += [
             f"{record.path}: {len(same)} records have its label, dataset and seed, with other "
-            "settings. Keep one."
+            "settings. Remove those of old ones."
             for record in same
             if record not in chosen
         ]

@@ -50,3 +50,10 @@ def differences(ruler: Ruler, rulers: Sequence[Ruler]) -> dict[str, Any]:
         for key in keys
         if any(one.get(key, NOT_SAID) != ruler.get(key, NOT_SAID) for one in rulers)
     }
+
+
+def shown(value: object) -> str:
+    """Return a ruler's value as text, of a long digest the beginning."""
+    text = "none" if value is None else str(value)
+    is_digest = len(text) == 64 and not set(text) - set("0123456789abcdef")
+    return text[:12] if is_digest else text

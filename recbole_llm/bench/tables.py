@@ -12,8 +12,19 @@ from recbole_llm.bench.boards import Board, Boards, Row
 from recbole_llm.bench.grids import Cell, Grid, absences, grids, num_cases
 
 COLUMNS = (
-    *("dataset", "ruler", "label", "role", "slice", "group", "metric", "mean", "deviation"),
-    *("seeds", "cases", "reference", "difference", "low", "high", "p", "p_holm", "users"),
+    *("board", "dataset", "ruler", "label", "role", "slice", "group", "metric", "mean"),
+    *(
+        "deviation",
+        "seeds",
+        "cases",
+        "reference",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "users",
+    ),
     *("detectable", "absent_seeds", "status", "reason"),
 )
 LATEX = {
@@ -114,7 +125,7 @@ def csv_text(boards: Boards) -> str:
     writer.writeheader()
     for board in boards.boards:
         for row in board.rows:
-            head = {"dataset": board.dataset, "ruler": board.fingerprint}
+            head = {"board": board.name, "dataset": board.dataset, "ruler": board.fingerprint}
             head |= {"label": row.label, "role": row.role}
             writer.writerows(map(_in_digits, (head | line for line in _csv_lines(board, row))))
     return out.getvalue()

@@ -22,7 +22,7 @@ def problem_lines(error: ValidationError, *, known: Mapping[str, Iterable[str]])
     """
     lines = []
     for problem in error.errors():
-        place = tuple(str(part) for part in problem["loc"])
+        place = [str(part) for part in problem["loc"] if part != "[key]"]
         if problem["type"] == "extra_forbidden":
             above = ".".join(place[:-1])
             pattern = ".".join("*" if index % 2 else part for index, part in enumerate(place[:-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ class Results:
     def __init__(self, folder: Path, *, num_users: int) -> None:
         self.folder = folder
         self.num_users = num_users
+        self.ruler: str | None = None
         self.plan: list[dict[str, Any]] = []
 
     def spec(self, made: Made, dataset: str, seed: int, **settings: Any) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class Results:
 
     def write_plan(self, *, metric: str = "ndcg@10") -> None:
         """Write which runs the suite wants: all that were added, in their order."""
+        self.folder.mkdir(exist_ok=True)
         about = "Made-up runs for tests."
         facts = {"schema": 1, "suite": self.folder.name, "about": about, "metric": metric}
         write_json(self.folder / "suite.json", {**facts, "runs": self.plan})
@@ -83,6 +86,7 @@ class Results:
         path = record_path(made.label, spec)
         run = {"label": made.label, "role": made.role, "path": path, "skip": skip}
         run |= {"dataset": spec["dataset"], "seed": spec["seed"], "spec_id": spec_id(spec)}
+        run |= {"ruler": self.ruler}
         self.plan.append(run)
         return self.folder / path
 
@@ -91,6 +95,7 @@ class Results:
         return {
             "schema": 1,
             "suite": self.folder.name,
+            "ruler": self.ruler,
             "label": made.label,
             "role": made.role,
             "spec_id": spec_id(spec),
@@ -152,9 +157,7 @@ PROTOCOL = {
 def _metrics(ranks: Ranks, cases: Any) -> dict[str, float]:
     part = Ranks([], [], ranks.above[cases], ranks.ties[cases], ranks.candidates[cases], [])
     names = [name.split("@") for name in METRICS]
-    return {
-        f"{name}@{k}": float(expected_metric(name, part, k=int(k)).mean()) for name, k in names
-    }
+    return {f"{name}@{k}": float(expected_metric(name, part, k=int(k)).mean()) for name, k in names}
 
 
 def _slices(ranks: Ranks) -> dict[str, Any]:
@@ -187,6 +190,12 @@ def _curve(made: Made, seed: int) -> list[dict[str, float]]:
     ]
 
 
+@pytest.fixture(scope="session")
+def make_results() -> type[Results]:
+    """Return the class of made-up results."""
+    return Results
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     """Return an empty folder of made-up results, of 20 users."""
@@ -196,6 +205,12 @@ def results(tmp_path: Path) -> Results:
 LSTM = Made("LLMInterestLSTM", "model", 0.9)
 GRU4REC = Made("GRU4Rec", "baseline", 0.3, 900.0, 400_000)
 POPULARITY = Made("Popularity", "control", -0.6, 0.0, 0)
+
+
+@pytest.fixture(scope="session")
+def made() -> SimpleNamespace:
+    """Return rows to add, and the protocol that records have."""
+    return SimpleNamespace(lstm=LSTM, gru4rec=GRU4REC, popularity=POPULARITY, protocol=PROTOCOL)
 
 
 @pytest.fixture

@@ -83,9 +83,9 @@ def test_no_difference_has_no_mark() -> None:
 
 
 def test_the_interval_has_the_width_of_the_normal_approximation() -> None:
-    differences = np.random.default_rng(2).normal(0, 1, 2000)
+    differences = np.random.default_rng(2).normal(0, 1, 400)
     found = compare(differences, num_seeds=2)
-    error = differences.std(ddof=1) / math.sqrt(2000)
+    error = differences.std(ddof=1) / math.sqrt(400)
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
     assert (found.low + found.high) / 2 == pytest.approx(differences.mean(), abs=error / 10)
 

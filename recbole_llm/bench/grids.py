@@ -67,23 +67,23 @@ def slice_label(name: str) -> str:
 
 
 def notes(board: Board) -> list[str]:
-    """Return what a reader must know of a board's tests, and what its rulers and runs differ in."""
-    label = metric(board.metric).label
+    """Return what a reader must know of a board's tests, and in what its ruler differs."""
     lines = [f"Mean ± standard deviation over seeds; {NONE} with one seed."]
-    if (found := board.detectable(board.metric)) is not None:
-        num_users = max(one.num_users for one in board.tests())
+    if tests := board.tests():
         lines.append(
             f"Reference: {board.reference}. * it is better (one-sided paired permutation test "
-            f"over users, p < .05 after Holm's correction for {len(board.tests())} comparisons); "
+            f"over users, p < .05 after Holm's correction for {len(tests)} comparisons); "
             "† it is worse (the whole 95 % interval of the difference is below 0)."
         )
+        limits = {metric(name).label: board.detectable(name) for name in board.metrics}
+        told = ", ".join(f"±{limits[label]:.4f} in {label}" for label in limits if limits[label])
         lines.append(
-            f"{num_users:,} users show a difference in {label} of about ±{found:.4f} in 80 % of "
-            "the cases (two-sided 5 %; median of the comparisons). Smaller ones are noise here."
+            f"{max(one.num_users for one in tests):,} users show a true difference of about "
+            f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and mostly "
+            "miss a smaller one."
         )
-    elif board.reference is not None:
-        reasons = {why for why in board.comparisons.values() if isinstance(why, str)}
-        lines += [f"No test: {why}." for why in sorted(reasons)]
+    reasons = {why for why in board.comparisons.values() if isinstance(why, str)}
+    lines += [f"Not tested where there is no p: {why}." for why in sorted(reasons)]
     if board.differs:
         told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
         lines.append(f"Not comparable with the other tables of {board.dataset}. Here {told}.")

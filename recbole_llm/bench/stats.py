@@ -184,7 +184,7 @@ def compare_with_reference(
             found[label, metric] = (
                 _compared(scores[reference], scores[label], metric, num_seeds=num_seeds)
                 if num_seeds > 1
-                else f"ranks of {num_seeds} seeds in common; a test needs two"
+                else f"seeds with ranks in common: {num_seeds}; a test needs two"
             )
     tested = {key: one for key, one in found.items() if isinstance(one, Comparison)}
     corrected = holm([one.p for one in tested.values()])

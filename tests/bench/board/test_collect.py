@@ -145,7 +145,7 @@ def test_one_seed_has_no_deviation_and_no_test(made, results) -> None:
     board = board_of(results)
     assert board.rows[0].summary("test_result", "ndcg@10").deviation is None
     assert board.tests() == [] and board.detectable("ndcg@10") is None
-    assert set(board.comparisons.values()) == {"ranks of 1 seeds in common; a test needs two"}
+    assert set(board.comparisons.values()) == {"seeds with ranks in common: 1; a test needs two"}
 
 
 def test_a_run_without_ranks_keeps_its_row_and_has_no_test(small) -> None:
@@ -154,7 +154,7 @@ def test_a_run_without_ranks_keeps_its_row_and_has_no_test(small) -> None:
     board = board_of(small)
     assert board.comparison("Popularity", "ndcg@10") is None
     assert board.comparison("GRU4Rec", "ndcg@10") is not None
-    assert "0 seeds in common" in board.comparisons["Popularity", "ndcg@10"]
+    assert "ranks in common: 0" in board.comparisons["Popularity", "ndcg@10"]
 
 
 def test_ranks_of_another_run_are_refused(small) -> None:

@@ -130,7 +130,7 @@ def test_the_table_is_one_family_and_one_seed_is_no_test() -> None:
     assert found.keys() == {
         (label, metric) for label in ("good", "single") for metric in ("ndcg@10", "mrr@10")
     }
-    assert found["single", "ndcg@10"] == "ranks of 1 seeds in common; a test needs two"
+    assert found["single", "ndcg@10"] == "seeds with ranks in common: 1; a test needs two"
     ndcg, mrr = found["good", "ndcg@10"], found["good", "mrr@10"]
     assert not isinstance(ndcg, str) and not isinstance(mrr, str)
     assert [ndcg.p_holm, mrr.p_holm] == holm([ndcg.p, mrr.p])

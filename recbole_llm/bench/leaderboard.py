@@ -87,8 +87,13 @@ def render(boards: Boards, out: Path) -> list[Path]:
         for picture in drawn:
             contents[below / f"{picture.name}.svg"] = picture.svg
             contents[below / f"{picture.name}.png"] = picture.png
-    for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as partial:
-            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as partial:
+                partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise RequestError(
+            f"{out}: cannot be written ({error.strerror}). Name another folder with --out=DIR."
+        ) from None
     return list(contents)

@@ -42,6 +42,14 @@ def test_a_missing_package_is_named_with_the_remedy(small, monkeypatch, capsys) 
     assert "needs seaborn. pip install 'recbole-llm[board]'" in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_named(made, results, tmp_path: Path, capsys) -> None:
+    results.absent(made.lstm, "ml-100k", 2020)
+    results.write_plan()
+    (tmp_path / "file").touch()
+    assert main(["leaderboard", str(results.folder), f"--out={tmp_path / 'file'}"]) == 2
+    assert "file: cannot be written" in capsys.readouterr().err
+
+
 def test_the_page_allows_itself_nothing_from_outside(made, results) -> None:
     hostile = made.lstm._replace(label="</script><script>alert(1)</script>")
     results.add(hostile, "ml-100k", 2020)

@@ -206,7 +206,7 @@ def test_the_wheel_holds_default_settings_and_dataset_files(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    patterns = ("*.py", "*.yaml", "page.*")
+    patterns = ("*.py", "*.yaml", "*.js", "page.*")
     for file in (file for pattern in patterns for file in PACKAGE.rglob(pattern)):
         assert str(file.relative_to(root)) in held
     for file in (root / "dataset_configs").glob("*.yaml"):

@@ -119,6 +119,8 @@ BEST_FIRST = ["LLMInterestLSTM", "GRU4Rec", HOSTILE, "Popularity"]
 def test_it_opens_sorted_by_the_suites_metric(page: Page) -> None:
     assert page.find("h1").text == "quick"
     assert page.texts("[role=tab]") == ["ml-100k", "ml-1m", "steam"]
+    tabs = page.browser.find_elements(By.CSS_SELECTOR, "[role=tab]")
+    assert [tab.get_attribute("aria-selected") for tab in tabs] == ["true", "false", "false"]
     assert page.labels() == BEST_FIRST
     assert page.head("NDCG@10").get_attribute("aria-sort") == "descending"
     assert page.find("#rows strong").text == page.column("NDCG@10")[0].split()[0]
@@ -205,6 +207,7 @@ def test_a_row_opens_to_its_runs_and_commands(page: Page) -> None:
         f"run_recbole --model=GRU4Rec --dataset=ml-100k --seed={seed}" for seed in seeds
     ]
     page.find("[data-focus='row GRU4Rec']").click()
+    assert page.find("[data-focus='row GRU4Rec']").get_attribute("aria-expanded") == "false"
     assert page.texts("#rows .details") == []
 
 

@@ -36,6 +36,7 @@ usage: recbole-llm COMMAND ...
   ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
   dataset NAME [--from PLACE]            official release of a dataset to atomic files
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
+  leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
 
@@ -85,7 +86,13 @@ def _dispatch(argv: Sequence[str]) -> None:
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE)
         return
-    commands = {"check": _check, "encode": _encode, "ensemble": _ensemble, "dataset": _dataset}
+    commands = {
+        "check": _check,
+        "encode": _encode,
+        "ensemble": _ensemble,
+        "dataset": _dataset,
+        "leaderboard": _leaderboard,
+    }
     name, *rest = argv
     if name not in commands:
         raise RequestError(unknown_name("command", name, commands))
@@ -173,6 +180,12 @@ def _dataset(argv: Sequence[str]) -> None:
     from recbole_llm.dataset_command import run_dataset
 
     _print_json(run_dataset(argv, say=lambda line: print(line, file=sys.stderr)))
+
+
+def _leaderboard(argv: Sequence[str]) -> None:
+    from recbole_llm.bench.leaderboard import leaderboard
+
+    _print_json(leaderboard(argv))
 
 
 def _print_json(result: dict[str, Any]) -> None:

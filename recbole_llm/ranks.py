@@ -62,13 +62,15 @@ def write_ranks(run_dir: Path, ranks: Ranks) -> None:
         writer.writerows([user, *empty] for user in ranks.users_without_case)
 
 
-def read_ranks(run_dir: str | Path) -> Ranks:
-    """Read the ranks that a run left.
+def read_ranks(place: str | Path) -> Ranks:
+    """Read the ranks in a run's directory, or in a file whose name ends as theirs.
 
     Raises:
         RunDirError: If the file is missing, cut off or damaged.
     """
-    path = Path(run_dir) / RANKS
+    path = Path(place)
+    if not path.name.endswith(RANKS):
+        path /= RANKS
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
             header, *rows = csv.reader(text)

@@ -13,8 +13,8 @@ from recbole_llm import slices
 from recbole_llm.data.seen import seen_items, training_counts
 from recbole_llm.data.users import user_columns
 from recbole_llm.errors import DataError
+from recbole_llm.ranking_metrics import RANK_METRICS, Ranking, expected_metric
 from recbole_llm.ranks import Ranks
-from recbole_llm.train.ranking import RANK_METRICS, Ranking, expected_metric
 
 NO_REPORT: dict[str, Any] = {"slices": None, "gaps": None, "lists": None}
 

@@ -19,7 +19,8 @@ OURS = {
     "run_dir": {"errors", "files"},
     "ranks": {"errors", "files"},
     "slices": set(),
-    "report": {"errors", "slices", "ranks", "data", "train"},
+    "report": {"errors", "slices", "ranks", "ranking_metrics", "data", "train"},
+    "ranking_metrics": set(),
     "log": set(),
     "settings": {"errors"},
     "parsing": {"errors", "settings"},
@@ -39,6 +40,7 @@ OURS = {
         "files",
         "hardware",
         "run_dir",
+        "ranking_metrics",
         "settings",
         "data",
         "model",
@@ -75,7 +77,17 @@ OURS = {
     "ensemble": {"errors", "run_dir", "quick_start", "train"},
     "dataset_stats": {"errors", "files", "settings", "text", "data", "config", "build"},
     "dataset_command": {"errors", "parsing", "compat", "data", "dataset_yaml", "dataset_stats"},
-    "cli": {"errors", "parsing", "checks", "compat", "quick_start", "ensemble", "dataset_command"},
+    "bench": {"errors", "files", "ranks", "ranking_metrics"},
+    "cli": {
+        "errors",
+        "parsing",
+        "checks",
+        "compat",
+        "quick_start",
+        "ensemble",
+        "dataset_command",
+        "bench",
+    },
     "__init__": {"plugin", "compat"},
 }
 FORBIDDEN = {
@@ -85,10 +97,25 @@ FORBIDDEN = {
     "slices": {"torch", "recbole", "ray", "pandas"},
     "atomic": {"torch", "recbole", "ray", "pandas"},
     "ranks": {"torch", "recbole", "ray", "pandas"},
+    "ranking_metrics": {"torch", "recbole", "ray", "pandas"},
     "text": {"recbole", "ray", "pandas"},
     "plugin": {"torch", "ray"},
     "errors": {"torch", "recbole", "ray", "numpy"},
 }
+BOARD = (
+    "results",
+    "metrics",
+    "stats",
+    "rulers",
+    "boards",
+    "collect",
+    "grids",
+    "tables",
+    "figures",
+    "leaderboard",
+    "page/__init__",
+    "page/content",
+)
 TORCH_ONLY = (
     "model/items.py",
     "model/adaptors.py",
@@ -156,6 +183,17 @@ def test_releases_are_read_without_torch_and_recbole() -> None:
         assert not {name.split(".")[0] for name in imports(file)} & {"torch", "recbole", "pandas"}
 
 
+@pytest.mark.parametrize("name", BOARD)
+def test_leaderboards_know_records_only(name: str) -> None:
+    file = PACKAGE / "bench" / f"{name}.py"
+    known = {"errors", "files", "ranks", "ranking_metrics", "bench"}
+    names = imports(file)
+    assert {n.split(".")[1] for n in names if n.startswith("recbole_llm.")} <= known
+    assert not {n.split(".")[0] for n in names} & {"torch", "recbole", "ray"}
+    bench = {n.split(".")[2] for n in names if n.startswith("recbole_llm.bench.")}
+    assert bench <= {part.split("/")[0] for part in BOARD} | {"validation"}
+
+
 def test_language_models_are_imported_inside_functions() -> None:
     heavy = {"sentence_transformers", "transformers", "huggingface_hub", "ray"}
     for file in FILES:
@@ -191,7 +229,8 @@ def test_the_wheel_holds_default_settings_and_dataset_files(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    for file in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")):
+    patterns = ("*.py", "*.yaml", "*.js", "page.*")
+    for file in (file for pattern in patterns for file in PACKAGE.rglob(pattern)):
         assert str(file.relative_to(root)) in held
     for file in (root / "dataset_configs").glob("*.yaml"):
         assert f"recbole_llm/dataset_configs/{file.name}" in held

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from recbole_llm.data.seen import SeenItems, seen_items
 from recbole_llm.errors import RequestError
+from recbole_llm.ranking_metrics import RANK_METRICS, Ranking, expected_metric
 from recbole_llm.settings import Settings
-from recbole_llm.train.ranking import RANK_METRICS, Ranking, expected_metric, rank
+from recbole_llm.train.ranking import rank
 from recbole_llm.train.scorers import Scorer
 
 

@@ -1,49 +1,17 @@
-"""Ranks from scores, and metrics from ranks; pure torch and NumPy.
+"""Ranks from scores; pure torch.
 
 Letters: C cases, B cases scored at once, N items (column 0 is padding), K length of a list.
-
-A case has one target. ``above`` candidates have a higher score, and ``ties`` other candidates have
-its score. The order of ties is random, so that the target's rank is uniform over ``above + 1`` to
-``above + ties + 1``, and a metric is its expectation; without ties it is the usual metric. No order
-of items or chunks can matter, and a constant scorer has the metrics of chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from recbole_llm.errors import NonFiniteError
+from recbole_llm.ranking_metrics import Ranking
 
-RANK_METRICS = ("hit", "recall", "precision", "ndcg", "mrr", "map", "gauc")
 Pairs = tuple[Tensor, Tensor]  # rows and columns of cells
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Where each case's target stands.
-
-    Attributes:
-        above: Candidates with a higher score, ``(C,)``.
-        ties: Other candidates with the target's score, ``(C,)``.
-        candidates: Items that were ranked, the target among them, ``(C,)``.
-        lists: The best items of each case, best first, ``(C, K)``; K may be 0.
-    """
-
-    above: np.ndarray
-    ties: np.ndarray
-    candidates: np.ndarray
-    lists: np.ndarray
-
-    @classmethod
-    def join(cls, parts: Sequence[Ranking]) -> Ranking:
-        """Return the rankings of consecutive cases as one."""
-        names = ("above", "ties", "candidates", "lists")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def rank(
@@ -110,32 +78,3 @@ def _lowest_ids(items: Tensor, last: Tensor, *, length: int) -> Tensor:
     room = length - above.sum(1, keepdim=True)
     is_best = above | (is_equal & (is_equal.cumsum(1) <= room))
     return is_best.nonzero()[:, 1].view(-1, length)
-
-
-def expected_metric(name: str, ranking: Ranking, *, k: int = 1) -> np.ndarray:
-    """Return a metric's expectation for each case, ``(C,)``, in float64.
-
-    Args:
-        name: One of ``RANK_METRICS``, as RecBole defines them for one target.
-        ranking: The ranks.
-        k: The cutoff; GAUC has none.
-    """
-    above, ties = ranking.above, ranking.ties
-    if name == "gauc":
-        others = ranking.candidates - 1
-        better = others - above - ties / 2
-        return np.where(others > 0, better / np.maximum(others, 1), np.nan)
-    places = np.arange(1, k + 1)
-    gain = {
-        "hit": np.ones(k),
-        "recall": np.ones(k),
-        "precision": np.full(k, 1 / k),
-        "ndcg": 1 / np.log2(places + 1),
-        "mrr": 1 / places,
-        "map": 1 / places,
-    }[name]
-    gain = np.append(gain, 0.0)  # (k + 1,); a rank beyond k gains nothing
-    total = np.append(0.0, np.cumsum(gain))  # (k + 2,)
-    first = np.minimum(above, k)
-    spread = (total[np.minimum(above + ties + 1, k)] - total[first]) / (ties + 1)
-    return np.where(ties > 0, spread, gain[first])

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from recbole_llm.errors import NonFiniteError
+from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
 from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
-from recbole_llm.train.ranking import Ranking
 from recbole_llm.train.scorers import scorer_of
 from recbole_llm.train.world import current_world
 

@@ -19,9 +19,9 @@ from recbole_llm.build import build_model, prepare, trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.seen import seen_items
 from recbole_llm.errors import NonFiniteError, RequestError, RunDirError
+from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
 from recbole_llm.train.evaluate import rank_cases
-from recbole_llm.train.ranking import Ranking
 from recbole_llm.train.scorers import MeanScorer, read_cases, scorer_of
 
 SMALL = {

@@ -11,7 +11,8 @@ import pytrec_eval
 import torch
 
 from recbole_llm.errors import NonFiniteError
-from recbole_llm.train.ranking import RANK_METRICS, Ranking, best_items, expected_metric, rank
+from recbole_llm.ranking_metrics import RANK_METRICS, Ranking, expected_metric
+from recbole_llm.train.ranking import best_items, rank
 
 INF = math.inf
 

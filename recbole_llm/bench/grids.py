@@ -1,0 +1,242 @@
+"""From a board to grids: what tables say, before Markdown or LaTeX say how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from recbole_llm.bench.boards import Board, Row, value_at
+from recbole_llm.bench.metrics import METRICS, metric
+from recbole_llm.bench.rulers import shown
+from recbole_llm.bench.stats import Summary
+
+NONE = "–"
+MOST_GROUPS = 8
+SLICES = {"item_popularity": "item popularity", "history_length": "history length"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, whether it is the ``best`` or ``second`` of its column, and a mark."""
+
+    text: str
+    place: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table.
+
+    Attributes:
+        title: What it shows.
+        head: The names of its columns.
+        rows: Its rows, a cell a column.
+        align: ``l`` or ``r`` for each column.
+        notes: Sentences that belong below it.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    align: str
+    notes: Sequence[str] = ()
+
+
+def grids(board: Board) -> Iterator[Grid]:
+    """Yield the tables of a board that have rows."""
+    made = [_accuracy(board), _absences(board), _differences(board)]
+    for name, groups in board.slices().items():
+        if len(groups) <= MOST_GROUPS:  # of more, a page has no room but for the gap
+            made.append(_slice(board, name, groups))
+    made += [_gaps(board), _lists(board), _protocol(board)]
+    yield from (grid for grid in made if grid.rows)
+
+
+def spread(summary: Summary | None, name: str) -> str:
+    """Return mean ± standard deviation; of one seed there is no deviation."""
+    if summary is None:
+        return NONE
+    known = metric(name)
+    return f"{known.text(summary.mean)} ± {known.text(summary.deviation)}"
+
+
+def slice_label(name: str) -> str:
+    """Return how a slice is called, as ``user.gender`` is by its column."""
+    return SLICES.get(name, name.removeprefix("user."))
+
+
+def notes(board: Board) -> list[str]:
+    """Return what a reader must know of a board's tests, and in what its ruler differs."""
+    lines = [f"Mean ± standard deviation over seeds; {NONE} with one seed."]
+    if tests := board.tests():
+        lines.append(
+            f"Reference: {board.reference}. * it is better (one-sided paired permutation test "
+            f"over users, p < .05 after Holm's correction for {len(tests)} comparisons); "
+            "† it is worse (the whole 95 % interval of the difference is below 0)."
+        )
+        limits = {metric(name).label: board.detectable(name) for name in board.metrics}
+        told = ", ".join(f"±{limits[label]:.4f} in {label}" for label in limits if limits[label])
+        lines.append(
+            f"{max(one.num_users for one in tests):,} users show a true difference of about "
+            f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and mostly "
+            "miss a smaller one."
+        )
+    reasons = {why for why in board.comparisons.values() if isinstance(why, str)}
+    lines += [f"Not tested where there is no p: {why}." for why in sorted(reasons)]
+    if board.differs:
+        told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
+        lines.append(f"Not comparable with the other tables of {board.dataset}. Here {told}.")
+    return lines
+
+
+def absences(row: Row) -> list[tuple[str, str, str]]:
+    """Return seeds, status and reason of the runs that a row lacks, equal reasons together."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for one in row.absences:
+        reason = " ".join(one.reason.split())
+        by_reason.setdefault((one.status, reason), []).append(str(one.seed))
+    return [(", ".join(seeds), *why) for why, seeds in by_reason.items()]
+
+
+def _absences(board: Board) -> Grid:
+    rows = [[Cell(row.label), *map(Cell, line)] for row in board.rows for line in absences(row)]
+    head = ("Model", "Seeds", "Status", "Reason")
+    return Grid("Runs that are not there", head, rows, "llll")
+
+
+def _protocol(board: Board) -> Grid:
+    rows = [[Cell(key), Cell(value)] for key, value in protocol(board)]
+    return Grid("Protocol", ("Rule", f"Ruler {board.fingerprint}"), rows, "ll")
+
+
+def protocol(board: Board) -> list[tuple[str, str]]:
+    """Return the ruler, and then what runs may differ in: other versions, devices and commits."""
+    lines = [(key, shown(value)) for key, value in board.ruler.items()]
+    versions = dict.fromkeys(name for row in board.rows for name in row.names("versions"))
+    keys = [("versions", name) for name in versions if f"versions.{name}" not in board.ruler]
+    for path in [*keys, ("device",), ("commit",)]:
+        if found := board.distinct(*path):
+            lines.append((".".join(path), ", ".join(found)))
+    return lines
+
+
+def _accuracy(board: Board) -> Grid:
+    columns = [_metric_cells(board, name) for name in board.metrics]
+    rows = [
+        [
+            Cell(row.label),
+            *(column[at] for column in columns),
+            Cell(row.seeds),
+            Cell(METRICS["train_seconds"].text(row.mean("seconds", "train"))),
+            Cell(METRICS["parameters"].text(row.mean("parameters", "trainable"))),
+        ]
+        for at, row in enumerate(board.rows)
+    ]
+    labels = [metric(name).label for name in board.metrics]
+    extra = [METRICS[name].label for name in ("train_seconds", "parameters")]
+    head = ["Model", *labels, "Seeds", *extra]
+    return Grid("Accuracy and cost", head, rows, "l" + "r" * (len(head) - 1), notes(board))
+
+
+def _metric_cells(board: Board, name: str) -> list[Cell]:
+    cells = _column([row.summary("test_result", name) for row in board.rows], name)
+    tests = [board.comparison(row.label, name) for row in board.rows]
+    return [
+        replace(cell, mark=test.mark) if test else cell
+        for cell, test in zip(cells, tests, strict=True)
+    ]
+
+
+def _column(summaries: Sequence[Summary | None], name: str) -> list[Cell]:
+    """Return the cells of a column, the best and the second marked, as they are shown."""
+    known = metric(name)
+    places = {round(one.mean, known.digits): "" for one in summaries if one is not None}
+    best_first = sorted(places, reverse=known.higher_is_better)
+    places |= dict(zip(best_first, ("best", "second"), strict=False))
+    return [
+        Cell(spread(one, name), place=places[round(one.mean, known.digits)] if one else "")
+        for one in summaries
+    ]
+
+
+def _differences(board: Board) -> Grid:
+    rows = []
+    for row in board.rows:
+        if (test := board.comparison(row.label, board.metric)) is None:
+            continue
+        texts = [
+            f"{test.difference:+.4f}",
+            f"[{test.low:+.4f}, {test.high:+.4f}]",
+            p_text(test.p),
+            p_text(test.p_holm),
+            f"{test.num_users:,}",
+            f"{test.num_seeds}",
+            f"±{test.detectable:.4f}",
+        ]
+        rows.append([Cell(row.label), *map(Cell, texts)])
+    head = ["Model", "Difference", "95 % interval", "p", "p (Holm)", "Users", "Seeds", "Detectable"]
+    title = f"{metric(board.metric).label}: {board.reference} minus the model"
+    return Grid(title, head, rows, "lrrrrrrr")
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as tables show it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _slice(board: Board, name: str, groups: Sequence[str]) -> Grid:
+    measured = [row for row in board.rows if row.runs]
+    columns = [
+        _column([_in_slice(row, name, group, board.metric) for row in measured], board.metric)
+        for group in groups
+    ]
+    head = ["Model", *(f"{group} ({num_cases(board, name, group):,})" for group in groups)]
+    rows = [
+        [Cell(row.label), *(column[at] for column in columns)] for at, row in enumerate(measured)
+    ]
+    title = f"{metric(board.metric).label} by {slice_label(name)} (test cases)"
+    return Grid(title, head, rows, "l" + "r" * len(groups))
+
+
+def _in_slice(row: Row, name: str, group: str, metric_name: str) -> Summary | None:
+    return row.summary("slices", name, group, "metrics", metric_name)
+
+
+def num_cases(board: Board, name: str, group: str) -> int:
+    """Return how many test cases a group has; one ruler gives every run the same."""
+    found = (row.mean("slices", name, group, "cases") for row in board.rows)
+    return int(max((value for value in found if value is not None), default=0))
+
+
+def _gaps(board: Board) -> Grid:
+    names = list(dict.fromkeys(name for row in board.rows for name in row.names("gaps")))
+    rows = [
+        [Cell(row.label), *(Cell(gap_text(row, name)) for name in names)]
+        for row in board.rows
+        if row.runs and names
+    ]
+    head = ["Model", *map(slice_label, names)]
+    title = "Gap between the best and the worst group of users"
+    return Grid(title, head, rows, "l" + "r" * len(names))
+
+
+def gap_text(row: Row, name: str) -> str:
+    """Return a gap over seeds and the groups that are worst in one of them."""
+    found = [value_at(run.facts, "gaps", name) for run in row.runs]
+    gaps = [gap for gap in found if gap]
+    if not gaps:
+        return NONE
+    worst = ", ".join(sorted({str(gap["worst"]) for gap in gaps}))
+    return f"{spread(row.summary('gaps', name, 'gap'), gaps[0]['metric'])}, worst {worst}"
+
+
+def _lists(board: Board) -> Grid:
+    names = board.lists()
+    rows = [
+        [Cell(row.label), *(Cell(spread(row.summary("lists", name), name)) for name in names)]
+        for row in board.rows
+        if row.runs and names
+    ]
+    head = ["Model", *(metric(name).label for name in names)]
+    return Grid("What the lists are made of", head, rows, "l" + "r" * len(names))

@@ -1,0 +1,99 @@
+"""``recbole-llm leaderboard``: from a folder of records to tables, figures and a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_llm.bench.boards import Boards
+from recbole_llm.bench.collect import read_boards
+from recbole_llm.bench.tables import csv_text, latex, markdown
+from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.files import atomic_path
+
+OPTIONS = ("out", "reference")
+
+
+def leaderboard(argv: Sequence[str]) -> dict[str, Any]:
+    """Render the leaderboard that a command line asks for.
+
+    Args:
+        argv: The folder of results, ``--out=DIR`` for another place than that folder, and
+            ``--reference=LABEL`` for another model to compare with.
+
+    Returns:
+        What was rendered, and where.
+
+    Raises:
+        RequestError: If the request or a file of results is wrong.
+    """
+    folder, options = _request(argv)
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such folder. Name one that recbole-llm bench has filled.")
+    boards = read_boards(folder, reference=options.get("reference"))
+    files = render(boards, Path(options.get("out", folder)))
+    num_runs = sum(len(row.runs) for board in boards.boards for row in board.rows)
+    return {
+        "suite": boards.suite,
+        "boards": [board.title for board in boards.boards],
+        "runs": num_runs,
+        "files": [str(path) for path in files],
+    }
+
+
+def _request(argv: Sequence[str]) -> tuple[Path, dict[str, str]]:
+    folders, options, problems = [], {}, []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            folders.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        if not equals and words:
+            value = words.pop(0)
+        if name not in OPTIONS:
+            problems.append(unknown_name("option", name, OPTIONS))
+        elif not value or name in options:
+            problems.append(f"--{name}: must have one value. Write --{name}=VALUE.")
+        options[name] = value
+    if len(folders) != 1:
+        problems.append(f"must name one folder of results, received {' '.join(folders) or 'none'}.")
+    if problems:
+        raise RequestError(all_problems("recbole-llm leaderboard", problems))
+    return Path(folders[0]), options
+
+
+def render(boards: Boards, out: Path) -> list[Path]:
+    """Write everything below a folder, each file whole or not at all, and return the files."""
+    try:
+        from recbole_llm.bench.figures import pictures
+        from recbole_llm.bench.page import render_page
+    except ImportError as error:
+        raise RequestError(
+            f"recbole-llm leaderboard: needs {error.name}. pip install 'recbole-llm[figures]'."
+        ) from None
+    made = {board.name: list(pictures(board)) for board in boards.boards}
+    contents: dict[Path, str | bytes] = {
+        out / "leaderboard.md": markdown(boards),
+        out / "leaderboard.csv": csv_text(boards),
+        out / "leaderboard.tex": latex(boards),
+        out / "index.html": render_page(boards, made),
+    }
+    for name, drawn in made.items():
+        below = out / "figures" / re.sub(r"[^A-Za-z0-9.-]+", "-", name)
+        for picture in drawn:
+            contents[below / f"{picture.name}.svg"] = picture.svg
+            contents[below / f"{picture.name}.png"] = picture.png
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as partial:
+                partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise RequestError(
+            f"{out}: cannot be written ({error.strerror}). Name another folder with --out=DIR."
+        ) from None
+    return list(contents)

@@ -1,0 +1,202 @@
+"""What may be said of differences between models; NumPy, pandas and SciPy.
+
+Letters: U users, M metrics.
+
+The unit of a test is a user: a metric's mean over the user's test cases, then over the seeds that
+both models have. Models are paired by raw user id. Seeds are averaged, not drawn again, so that a
+test speaks of these trained models and other users; what another seed would do is the deviation's
+to say. One seed gives neither a deviation nor a test. Chance comes from a fixed seed.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from recbole_llm.ranking_metrics import expected_metric
+from recbole_llm.ranks import Ranks
+
+RESAMPLES = 9999
+LEVEL, POWER = 0.95, 0.8
+CELLS = 2**22  # numbers drawn at once: bounded memory for any number of users
+
+UserScores = Mapping[int, pd.DataFrame]
+"""By seed: a row a user, a column a metric."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number over seeds.
+
+    Attributes:
+        values: One a seed, in the order of the seeds.
+        mean: Their mean.
+        deviation: Their sample standard deviation; of one value there is none.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better a reference is than another model in one metric.
+
+    Attributes:
+        difference: Mean over users of reference minus other; every metric tested is better higher.
+        low: Lower end of the 95 % bootstrap interval.
+        high: Its upper end.
+        p: One-sided: how likely so large a difference is if the models are alike.
+        p_holm: The same, corrected for all comparisons of the table.
+        num_users: Users that both models have.
+        num_seeds: Seeds that both models have.
+        detectable: The smallest true difference that as many users show in 80 % of the cases.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    num_users: int
+    num_seeds: int
+    detectable: float
+
+    @property
+    def mark(self) -> str:
+        """``*`` if the reference is better, ``†`` if the interval says it is worse."""
+        if self.p_holm < 1 - LEVEL:
+            return "*"
+        return "†" if self.high < 0 else ""
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """Return mean and deviation of one number over seeds, or None where there is no value."""
+    if not values:
+        return None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Summary(tuple(values), statistics.fmean(values), deviation)
+
+
+def user_scores(ranks: Ranks, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return each user's mean over test cases of each metric, ``(U, M)``, under raw ids."""
+    columns = {}
+    for name in metrics:
+        base, _, k = name.partition("@")
+        columns[name] = expected_metric(base, ranks, k=int(k or 1))
+    return pd.DataFrame(columns, index=ranks.users).groupby(level=0).mean()
+
+
+def paired_differences(one: UserScores, other: UserScores, metric: str) -> np.ndarray:
+    """Return one minus other for each user that both have, averaged over common seeds, ``(U,)``."""
+    seeds = sorted(one.keys() & other.keys())
+    columns = [one[seed][metric] - other[seed][metric] for seed in seeds]  # aligned by user id
+    differences: np.ndarray = pd.concat(columns, axis=1).dropna().mean(axis=1).to_numpy()
+    return differences
+
+
+def compare(differences: np.ndarray, *, num_seeds: int) -> Comparison:
+    """Test whether differences ``(U,)`` of users are greater than chance makes them.
+
+    The test is a permutation test of signs. ``p_holm`` is ``p`` until ``holm`` sees the table.
+    """
+    moved = differences[differences != 0]  # the sign of a zero changes no sum
+    test = stats.permutation_test(
+        (moved if moved.size > 1 else differences,),
+        np.sum,
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=RESAMPLES,
+        batch=max(1, CELLS // differences.size),
+        rng=np.random.default_rng(0),
+    )
+    low, high = _interval(differences)
+    p = float(test.pvalue)
+    return Comparison(
+        float(differences.mean()),
+        low,
+        high,
+        p,
+        p_holm=p,
+        num_users=differences.size,
+        num_seeds=num_seeds,
+        detectable=detectable_difference(float(differences.std(ddof=1)), differences.size),
+    )
+
+
+def _interval(differences: np.ndarray) -> tuple[float, float]:
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        batch=max(1, CELLS // differences.size),
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def detectable_difference(deviation: float, num_users: int) -> float:
+    """Return the smallest mean difference that a two-sided 5 % test finds with 80 % power.
+
+    Args:
+        deviation: The standard deviation over users of the difference.
+        num_users: How many users there are.
+    """
+    quantiles = stats.norm.ppf(1 - (1 - LEVEL) / 2) + stats.norm.ppf(POWER)
+    return float(quantiles * deviation / num_users**0.5)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number *(Holm, 1979)*."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1, (p.size - np.arange(p.size)) * p[order])
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(steps)
+    return [float(value) for value in corrected]
+
+
+def compare_with_reference(
+    reference: str, scores: Mapping[str, UserScores], metrics: Sequence[str]
+) -> dict[tuple[str, str], Comparison | str]:
+    """Compare every other model with a reference in every metric, Holm over all of these.
+
+    Args:
+        reference: A label among those of ``scores``.
+        scores: Users' scores by label and seed.
+        metrics: Columns of the scores.
+
+    Returns:
+        By label and metric the comparison, or why there is none.
+    """
+    found: dict[tuple[str, str], Comparison | str] = {}
+    for label in scores:
+        num_seeds = len(scores[label].keys() & scores[reference].keys())
+        for metric in metrics if label != reference else ():
+            found[label, metric] = (
+                _compared(scores[reference], scores[label], metric, num_seeds=num_seeds)
+                if num_seeds > 1
+                else f"seeds with ranks in common: {num_seeds}; a test needs two"
+            )
+    tested = {key: one for key, one in found.items() if isinstance(one, Comparison)}
+    corrected = holm([one.p for one in tested.values()])
+    for (key, one), p_holm in zip(tested.items(), corrected, strict=True):
+        found[key] = replace(one, p_holm=p_holm)
+    return found
+
+
+def _compared(
+    reference: UserScores, other: UserScores, metric: str, *, num_seeds: int
+) -> Comparison | str:
+    differences = paired_differences(reference, other, metric)
+    if differences.size < 2:
+        return "fewer than two users in common"
+    return compare(differences, num_seeds=num_seeds)

@@ -1,0 +1,75 @@
+"""Tables against committed ones, and what must not break them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_llm.bench.collect import read_boards
+from recbole_llm.bench.grids import grids
+from recbole_llm.bench.metrics import accuracy_columns, metric
+from recbole_llm.bench.results import ranks_path
+from recbole_llm.bench.tables import csv_text, latex, markdown
+
+EXPECTED = Path(__file__).parent / "expected"
+
+
+@pytest.mark.parametrize(
+    ("render", "name"),
+    [(markdown, "leaderboard.md"), (latex, "leaderboard.tex"), (csv_text, "leaderboard.csv")],
+)
+def test_the_small_suite_renders_as_committed(small, render, name: str) -> None:
+    found = render(read_boards(small.folder))
+    assert found == (EXPECTED / name).read_text(encoding="utf-8")
+    assert found == render(read_boards(small.folder))
+
+
+def test_hostile_names_stay_text(made, results) -> None:
+    label = r"<script>alert(1)</script>|a_b*c\[d](e)`f` $x^2~#{&%"
+    results.add(made.lstm._replace(label=label), "ml-100k", 2020)
+    boards = read_boards(results.folder)
+    page = markdown(boards)
+    assert "<script" not in page
+    assert (
+        r"&lt;script&gt;alert(1)&lt;/script&gt;\|a\_b\*c\\\[d\](e)\`f\` \$x^2\~\#\{&amp;%" in page
+    )
+    assert (
+        r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}\textbar{}"
+        r"a\_b*c\textbackslash{}[d](e)`f` \$x\textasciicircum{}2\textasciitilde{}\#\{\&\%"
+    ) in latex(boards)
+    rows = csv.DictReader(io.StringIO(csv_text(boards)))
+    assert {row["label"] for row in rows} == {label}
+
+
+def test_a_reason_of_several_lines_is_one_cell(made, results) -> None:
+    results.fail(made.lstm, "ml-100k", 2020, "ValueError: one | two\nthree")
+    assert "| failed | ValueError: one \\| two three |" in markdown(read_boards(results.folder))
+
+
+def test_equal_values_share_their_place(made, results) -> None:
+    twin = made.lstm._replace(label="LLMInterestLSTM, twin")
+    facts = json.loads(results.add(made.lstm, "ml-100k", 2020).read_text("utf-8"))
+    ranks_path(
+        results.add(twin, "ml-100k", 2020, test_result=facts["test_result"])
+    ).unlink()  # they are not those of the twin's result
+    results.add(made.popularity, "ml-100k", 2020)
+    (board,) = read_boards(results.folder).boards
+    places = {row[0].text: row[1].place for row in next(grids(board)).rows}
+    assert places == {made.lstm.label: "best", twin.label: "best", "Popularity": "second"}
+
+
+def test_columns_leave_out_what_one_target_makes_equal() -> None:
+    names = ["hit@10", "recall@10", "mrr@10", "map@10", "ndcg@5", "precision@5", "itemcoverage@10"]
+    assert accuracy_columns(names) == ["ndcg@5", "precision@5", "recall@10", "mrr@10"]
+    assert accuracy_columns(["hit@10", "map@10"]) == ["hit@10", "map@10"]
+
+
+def test_a_metric_knows_label_direction_and_digits() -> None:
+    assert metric("ndcg@10").label == "NDCG@10" and metric("ndcg@10").higher_is_better
+    assert not metric("gini@10").higher_is_better
+    assert metric("train_seconds").text(1234.56) == "1,234.6"
+    assert metric("parameters").text(None) == "–"

@@ -1,0 +1,1 @@
+"""Suites of runs, their records, and the tables made of them."""

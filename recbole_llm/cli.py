@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,11 +32,12 @@ goes to stderr; the last line of stdout is the result as JSON."""
 USAGE = """\
 usage: recbole-llm COMMAND ...
 
-  check FILE...                          validate YAML files of settings, all problems at once
+  check FILE...                          validate YAML settings and suites, all problems at once
   encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
   ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
   dataset NAME [--from PLACE]            official release of a dataset to atomic files
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
+  bench SUITE.yaml                       run what a suite wants and its results do not have
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
@@ -83,7 +85,7 @@ def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> i
 
 
 def _dispatch(argv: Sequence[str]) -> None:
-    if not argv or {"-h", "--help"} & set(argv):
+    if not argv or ({"-h", "--help"} & set(argv) and argv[0] != "bench"):
         print(USAGE)
         return
     commands = {
@@ -91,6 +93,7 @@ def _dispatch(argv: Sequence[str]) -> None:
         "encode": _encode,
         "ensemble": _ensemble,
         "dataset": _dataset,
+        "bench": _bench,
         "leaderboard": _leaderboard,
     }
     name, *rest = argv
@@ -134,6 +137,7 @@ def _check(argv: Sequence[str]) -> None:
     from recbole_llm.compat import require_recbole
 
     require_recbole()
+    from recbole_llm.bench.checks import check_suite, is_suite
     from recbole_llm.checks import check_file
     from recbole_llm.errors import all_problems
 
@@ -142,7 +146,8 @@ def _check(argv: Sequence[str]) -> None:
     problems = []
     for name in argv:
         try:
-            check_file(Path(name))
+            path = Path(name)
+            check_suite(path) if is_suite(path) else check_file(path)
             print(f"{name}: ok")
         except RequestError as error:
             problems.append(str(error))
@@ -186,6 +191,19 @@ def _leaderboard(argv: Sequence[str]) -> None:
     from recbole_llm.bench.leaderboard import leaderboard
 
     _print_json(leaderboard(argv))
+
+
+def _bench(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.bench.command import USAGE as USAGE_BENCH
+    from recbole_llm.bench.command import bench
+
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_BENCH)
+        return
+    bench(argv, partial(print, flush=True))
 
 
 def _print_json(result: dict[str, Any]) -> None:

@@ -66,3 +66,9 @@ def all_problems(place: str, problems: Sequence[str]) -> str:
         return f"{place}: {problems[0]}"
     lines = "\n".join(f"  - {problem}" for problem in problems)
     return f"{place}: {len(problems)} problems\n{lines}"
+
+
+def problems_in(error: RecBoleLLMError) -> list[str]:
+    """Return the problems of a message that :func:`all_problems` made, without their place."""
+    first, *lines = str(error).splitlines()
+    return [line.removeprefix("  - ") for line in lines] or [first.partition(": ")[2]]

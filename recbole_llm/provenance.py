@@ -24,7 +24,7 @@ def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     text, modalities = getattr(model, "item_vectors", None), getattr(model, "modality_vectors", {})
     return {
-        "protocol": _protocol(config),
+        "protocol": {**protocol_rules(config), "data_sha256": data_sha256(config)},
         "parameters": {"trainable": trainable},
         "text": None if text is None else text.facts(),
         "modalities": {name: vectors.facts() for name, vectors in modalities.items()},
@@ -45,8 +45,8 @@ def data_sha256(config: LLMConfig) -> dict[str, str]:
     return {file.name: sha256(file) for file in files if file.is_file()}
 
 
-def _protocol(config: LLMConfig) -> dict[str, Any]:
-    """Return the fingerprint under which results may be compared."""
+def protocol_rules(config: LLMConfig) -> dict[str, Any]:
+    """Return the rules under which results on the same data may be compared."""
     is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
     modes = config["eval_args"]["mode"]
     is_full = set(modes.values()) == {"full"}
@@ -58,7 +58,6 @@ def _protocol(config: LLMConfig) -> dict[str, Any]:
         "seen_items_filtered": bool(config["filter_seen"]) if is_sequential else is_unlabeled,
         "ties": _ties(config),
         "candidates": "all items" if is_full else modes,
-        "data_sha256": data_sha256(config),
     }
 
 

@@ -75,9 +75,22 @@ OURS = {
         "quick_start",
     },
     "ensemble": {"errors", "run_dir", "quick_start", "train"},
+    "bench": {
+        "errors",
+        "files",
+        "run_dir",
+        "ranks",
+        "ranking_metrics",
+        "parsing",
+        "checks",
+        "config",
+        "dataset_yaml",
+        "provenance",
+        "quick_start",
+        "resume",
+    },
     "dataset_stats": {"errors", "files", "settings", "text", "data", "config", "build"},
     "dataset_command": {"errors", "parsing", "compat", "data", "dataset_yaml", "dataset_stats"},
-    "bench": {"errors", "files", "ranks", "ranking_metrics"},
     "cli": {
         "errors",
         "parsing",
@@ -101,6 +114,7 @@ FORBIDDEN = {
     "text": {"recbole", "ray", "pandas"},
     "plugin": {"torch", "ray"},
     "errors": {"torch", "recbole", "ray", "numpy"},
+    "bench": {"torch", "recbole"},
 }
 BOARD = (
     "results",
@@ -116,6 +130,7 @@ BOARD = (
     "page/__init__",
     "page/content",
 )
+NO_TORCH = ("validation", "results", "specs", "plan", "job", "runner")  # of bench/
 TORCH_ONLY = (
     "model/items.py",
     "model/adaptors.py",
@@ -170,6 +185,18 @@ def test_a_room_imports_only_what_it_may(file: Path) -> None:
     assert ours <= OURS[room(file)] | {room(file)}
     others = {name.split(".")[0] for name in names}
     assert not others & FORBIDDEN.get(room(file), set())
+
+
+@pytest.mark.parametrize("name", NO_TORCH)
+def test_suites_and_records_are_read_without_torch(name: str) -> None:
+    reached, rest = set(), [f"recbole_llm.bench.{name}"]
+    while rest:
+        file = PACKAGE / f"{rest.pop().removeprefix('recbole_llm.').replace('.', '/')}.py"
+        if file.is_file() and file not in reached:
+            reached.add(file)
+            rest += imports(file, top_level=True)
+    names = {n.split(".")[0] for file in reached for n in imports(file, top_level=True)}
+    assert len(reached) > 1 and not names & {"torch", "recbole", "ray", "transformers"}
 
 
 @pytest.mark.parametrize("name", TORCH_ONLY)

@@ -1,0 +1,194 @@
+"""``recbole-llm bench``: its command line, and what it does with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recbole_llm.bench.checks import DEFAULT_DATA, check_suite, has_data
+from recbole_llm.bench.plan import Planned, plan, plan_lines, to_run
+from recbole_llm.bench.ray_runner import RayRunner
+from recbole_llm.bench.runner import Executor, Runner, run_here, write_plan
+from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.parsing import split_arguments
+
+FLAGS = ("plan", "force")
+OPTIONS = ("results", "only", "seeds", "seed", "data_path", "address", "gpus", "cpus")
+USAGE = """\
+usage: recbole-llm bench SUITE.yaml [--plan] [--force] [--results DIR] [--only TEXT]
+                         [--seeds 1,2] [--data_path FOLDER]
+                         [--address auto] [--gpus 0.25] [--cpus 1]
+
+Runs what a suite wants and DIR (results/<suite>) has no record of; a run that was stopped goes on.
+
+  --plan       say what is wanted, present, missing and failed and how long it may take; run nothing
+  --force      run all again, from the beginning
+  --only       the runs whose ruler, dataset and label contain TEXT
+  --seeds      the runs with these seeds
+  --data_path  the folder of datasets: FOLDER/<dataset>/<dataset>.inter
+  --address    run on a Ray cluster; auto: the one of this machine
+  --gpus, --cpus   what each run has; several run at a time, as Ray tasks
+
+Exit code 1: a run failed; it is tried again at the next call. See docs/benchmarks.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command line asks for."""
+
+    suite: Path
+    results: Path
+    is_plan: bool
+    is_forced: bool
+    only: str | None
+    seeds: tuple[int, ...] | None
+    data_path: Path | None
+    executor: Executor
+
+
+def bench(argv: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run what a suite wants and its results do not have.
+
+    Args:
+        argv: The command line behind ``recbole-llm bench``.
+        say: Hears each line for the screen.
+
+    Raises:
+        RequestError: If the command line or the suite is wrong.
+        RecBoleLLMError: If a run failed.
+    """
+    request = parse(argv)
+    suite, specs = check_suite(request.suite, data_path=request.data_path)
+    planned, notes = plan(specs, request.results)
+    for note in notes:
+        say(f"note: {note}")
+    chosen = _chosen(planned, request)
+    for line in plan_lines(chosen, is_forced=request.is_forced):
+        say(line)
+    if request.is_plan:
+        return
+    missing = to_run(chosen, is_forced=request.is_forced)
+    _require_data(missing, request.data_path)
+    write_plan(request.results, suite, specs)
+    Runner(
+        suite=suite,
+        data_path=request.data_path or DEFAULT_DATA,
+        is_forced=request.is_forced,
+        say=say,
+        executor=request.executor,
+    ).run(missing)
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Read the command line.
+
+    Raises:
+        RequestError: If it is wrong; all that is wrong at once.
+    """
+    flags = {f"--{flag}" for flag in FLAGS}
+    files, words = _apart([word for word in argv if word not in flags])
+    given = split_arguments(words)
+    problems = [
+        f"--{name}: takes no value."
+        if name in FLAGS
+        else unknown_name("option", name, (*FLAGS, *OPTIONS))
+        for name in given
+        if name not in OPTIONS
+    ]
+    if len(files) != 1:
+        problems.append(f"name one suite, received {files}.")
+    if {"seed", "seeds"} <= given.keys():
+        problems.append("--seed and --seeds are given. Keep one.")
+    seeds = _numbers(given.get("seeds", given.get("seed")), problems)
+    gpus, cpus = (_share(name, given.get(name), problems) for name in ("gpus", "cpus"))
+    if problems:
+        raise RequestError(all_problems("recbole-llm bench", problems))
+    suite = Path(files[0])
+    on_ray = {"address", "gpus", "cpus"} & given.keys()
+    return Request(
+        suite=suite,
+        results=Path(given.get("results", Path("results") / suite.stem)),
+        is_plan="--plan" in argv,
+        is_forced="--force" in argv,
+        only=given.get("only"),
+        seeds=seeds,
+        data_path=Path(given["data_path"]) if "data_path" in given else None,
+        executor=RayRunner(address=given.get("address"), gpus=gpus or 0.0, cpus=cpus or 1.0)
+        if on_ray
+        else run_here,
+    )
+
+
+def _apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate files from options and their values."""
+    files, options = [], []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            files.append(word)
+            continue
+        options.append(word)
+        if "=" not in word and rest and not rest[0].startswith("--"):
+            options.append(rest.pop(0))
+    return files, options
+
+
+def _numbers(text: str | None, problems: list[str]) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if all(word.isdecimal() for word in words):
+        return tuple(map(int, words))
+    problems.append(f"--seeds: must be numbers, as 2020,2021; received {text!r}.")
+    return None
+
+
+def _share(name: str, text: str | None, problems: list[str]) -> float | None:
+    try:
+        number = None if text is None else float(text)
+    except ValueError:
+        number = -1.0
+    if number is None or 0 <= number < math.inf:
+        return number
+    problems.append(f"--{name}: must be a number of {name.upper()} a run, received {text!r}.")
+    return None
+
+
+def _chosen(planned: Sequence[Planned], request: Request) -> list[Planned]:
+    """Return the runs that --only and --seeds choose."""
+    there = {one.spec.seed for one in planned}
+    if unknown := set(request.seeds or ()) - there:
+        raise RequestError(
+            f"--seeds: the suite has {sorted(there)}, received {sorted(unknown)}. Seeds are added "
+            "in the suite, so that its table can be made again."
+        )
+    chosen = [
+        one
+        for one in planned
+        if (request.seeds is None or one.spec.seed in request.seeds)
+        and (request.only is None or request.only in one.spec.title)
+    ]
+    if not chosen:
+        titles = ", ".join(dict.fromkeys(repr(one.spec.title) for one in planned))
+        raise RequestError(f"--only, --seeds: choose no run. The suite has {titles}.")
+    return chosen
+
+
+def _require_data(runs: Sequence[Planned], data_path: Path | None) -> None:
+    """Refuse to begin where data is missing.
+
+    Raises:
+        RequestError: If it is; all datasets of which it is.
+    """
+    folder = data_path or DEFAULT_DATA
+    problems = [
+        f"{dataset}: {folder / dataset / dataset}.inter is not there. Name the folder of datasets "
+        "with --data_path=FOLDER, or leave the dataset out with --only."
+        for dataset in dict.fromkeys(one.spec.dataset for one in runs)
+        if not has_data(dataset, data_path)
+    ]
+    if problems:
+        raise RequestError(all_problems("data", problems))

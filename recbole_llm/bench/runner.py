@@ -1,0 +1,224 @@
+"""Running what a plan wants, and keeping what comes of it: a record, or a failure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from recbole_llm.bench.job import LOG, RECORDED, Job, Outcome, execute
+from recbole_llm.bench.plan import Planned, duration
+from recbole_llm.bench.results import (
+    SCHEMA,
+    SUITE,
+    RecordError,
+    ranks_path,
+    read_plan,
+    read_record,
+    record_problems,
+)
+from recbole_llm.bench.specs import OF_A_MACHINE, RunSpec, Suite, plan_facts
+from recbole_llm.errors import RecBoleLLMError, RequestError
+from recbole_llm.files import atomic_path, write_json
+from recbole_llm.parsing import parse_value
+
+LOCKS = ".locks"
+RUNS = Path("saved") / "bench"
+
+Claimed = tuple[Planned, Job]
+Executor = Callable[[Iterable[Claimed]], Iterator[tuple[Planned, Outcome]]]
+
+
+def run_here(jobs: Iterable[Claimed]) -> Iterator[tuple[Planned, Outcome]]:
+    """Run jobs one after another on this machine."""
+    for one, job in jobs:
+        yield one, execute(job)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """What runs runs.
+
+    Attributes:
+        suite: Their suite.
+        data_path: The folder of datasets.
+        is_forced: Whether what is there is run again, from the beginning.
+        say: Hears a line of each event.
+        executor: Where jobs run.
+    """
+
+    suite: Suite
+    data_path: Path
+    is_forced: bool
+    say: Callable[[str], None]
+    executor: Executor = run_here
+    _locks: dict[Path, FileLock] = field(default_factory=dict)
+
+    def run(self, planned: Sequence[Planned]) -> None:
+        """Run what is planned and keep what comes of it.
+
+        Raises:
+            RecBoleLLMError: At the end, if a run failed.
+        """
+        failures = []
+        try:
+            for one, outcome in self.executor(self._claimed(planned)):
+                if not self._keep(one, outcome):
+                    failures.append(one.failure)
+                self._locks.pop(one.record).release()
+        finally:
+            for lock in self._locks.values():
+                lock.release()
+        if failures:
+            files = "\n".join(f"  {file}" for file in failures)
+            raise RecBoleLLMError(
+                f"{len(failures)} of {len(planned)} runs failed, and are tried again at the next "
+                f"call. What went wrong is in\n{files}"
+            )
+
+    def _claimed(self, planned: Sequence[Planned]) -> Iterator[Claimed]:
+        """Yield the runs that no other process runs, each with its lock held."""
+        for number, one in enumerate(planned, 1):
+            title = f"[{number}/{len(planned)}] {one.spec.title}, seed {one.spec.seed}"
+            lock = _lock(one)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                self.say(f"{title}: another process is at it")
+                continue
+            self._locks[one.record] = lock
+            if not self.is_forced and _is_done(one):
+                self.say(f"{title}: another process has done it")
+                self._locks.pop(one.record).release()
+                continue
+            job = self._job(one)
+            self.say(f"{title}: running, log in {job.run_dir}/{LOG}")
+            yield one, job
+
+    def _job(self, one: Planned) -> Job:
+        spec, run_dir = one.spec, run_folder(one)
+        return Job(
+            model=spec.model,
+            dataset=spec.dataset,
+            seed=spec.seed,
+            settings=spec.settings,
+            run_dir=str(run_dir),
+            data_path=None if spec.dataset == "ml-100k" else str(self.data_path.resolve()),
+            folder=str(Path.cwd()),
+            is_fresh=self.is_forced or (run_dir / RECORDED).exists(),
+        )
+
+    def _keep(self, one: Planned, outcome: Outcome) -> bool:
+        """Write the record or the failure of a run, and tell whether it is a record."""
+        facts = _facts(one.spec)
+        error = outcome.error
+        if outcome.result is not None:
+            record = {**_of_all_machines(outcome.result), **facts}
+            if not (problems := record_problems(record)):
+                _write_record(one, record, outcome.ranks)
+                score = record["test_result"][self.suite.metric]
+                self.say(f"  done in {duration(outcome.seconds)}: {self.suite.metric} {score:.4f}")
+                return True
+            error = {"type": "RecordError", "message": " ".join(problems), "traceback": ""}
+        one.failure.parent.mkdir(parents=True, exist_ok=True)
+        failure = {"schema": SCHEMA, **facts, "error": error, "seconds": outcome.seconds}
+        write_json(one.failure, failure)
+        message = (error or {}).get("message", "")
+        self.say(f"  failed after {duration(outcome.seconds)}: {message}")
+        return False
+
+
+def write_plan(root: Path, suite: Suite, specs: Sequence[RunSpec]) -> None:
+    """Write what a folder of results shall hold into it.
+
+    Raises:
+        RequestError: If it belongs to another suite, or cannot be written.
+    """
+    before = read_plan(root)
+    if before is not None and before["suite"] != specs[0].suite:
+        raise RequestError(
+            f"results: {root} holds those of the suite {before['suite']!r}. Name another folder "
+            "with --results."
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        write_json(root / SUITE, plan_facts(suite, specs))
+    except OSError as error:
+        raise RequestError(
+            f"results: {root} cannot be written ({error.strerror}). Name another with --results."
+        ) from None
+
+
+def run_folder(one: Planned) -> Path:
+    """Return the directory of a run, a function of its record's path, so that it can be resumed."""
+    record = one.record.resolve()
+    here = Path.cwd()
+    parts = record.relative_to(here).parts if here in record.parents else record.parts[1:]
+    return (RUNS / Path(*parts)).with_suffix("").resolve()
+
+
+def command_of(spec: RunSpec) -> str:
+    """Return the command line that runs a run again."""
+    given = {"model": spec.model, "dataset": spec.dataset, "seed": spec.seed, **spec.settings}
+    words = [f"--{key}={_word(key, value)}" for key, value in given.items()]
+    return shlex.join(["run_recbole", *words])
+
+
+def _word(key: str, value: Any) -> str:
+    """Return the word that :func:`parse_value` turns into a value."""
+    if isinstance(value, str):
+        return value if parse_value(key, value) == value else repr(value)
+    if value is None or isinstance(value, bool):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _facts(spec: RunSpec) -> dict[str, Any]:
+    keys = ("suite", "ruler", "label", "role", "spec_id")
+    facts = {key: getattr(spec, key) for key in keys}
+    return facts | {"spec": spec.facts, "command": command_of(spec)}
+
+
+def _of_all_machines(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what names folders of this machine."""
+    kept = {key: value for key, value in result.items() if key != "run_dir"}
+    settings = kept.get("settings")
+    if isinstance(settings, dict):
+        kept["settings"] = {k: value for k, value in settings.items() if k not in OF_A_MACHINE}
+    return kept
+
+
+def _write_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) -> None:
+    """Write ranks, then the record; only then is the run done."""
+    one.record.parent.mkdir(parents=True, exist_ok=True)
+    ranks_file = ranks_path(one.record)
+    if ranks is None:
+        ranks_file.unlink(missing_ok=True)
+    else:
+        with atomic_path(ranks_file) as partial:
+            partial.write_bytes(ranks)
+    write_json(one.record, record)
+    one.failure.unlink(missing_ok=True)
+    run_dir = run_folder(one)
+    if run_dir.is_dir():  # on a cluster it may be another machine's
+        (run_dir / RECORDED).touch()
+
+
+def _lock(one: Planned) -> FileLock:
+    folder = one.root / LOCKS
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / f"{one.spec.dataset}--{one.record.stem}.lock")
+
+
+def _is_done(one: Planned) -> bool:
+    """Tell whether a run's record has come since the plan was made."""
+    try:
+        read_record(one.root, one.record)
+    except RecordError:
+        return False
+    return not one.failure.exists()

@@ -1,0 +1,228 @@
+"""Suites on a small dataset, and runs that take no time or little."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from recbole_llm.bench.child import train
+from recbole_llm.bench.job import Job, Outcome, failure
+from recbole_llm.bench.results import record_path, spec_id
+from recbole_llm.bench.specs import RunSpec
+from recbole_llm.cli import main
+
+TOY: dict[str, Any] = {
+    "about": "Toys.",
+    "metric": "ndcg@3",
+    "seeds": [1, 2],
+    "settings": {"topk": [3], "valid_metric": "NDCG@3"},
+    "datasets": {"toy": {}},
+    "models": {
+        "LSTM": {"model": "LLMInterestLSTM", "settings": {"embedding_size": 8}},
+        "id only": {
+            "model": "LLMInterestLSTM",
+            "role": "control",
+            "settings": {"item_features": "id"},
+        },
+    },
+}
+SMALL = {
+    "item_features": "id", "embedding_size": 8, "hidden_size": 8, "epochs": 3, "topk": [3],
+    "train_batch_size": 8, "valid_metric": "NDCG@3",
+}  # fmt: skip
+RESULT: dict[str, Any] = {
+    "schema": 1, "best_valid_result": {"ndcg@3": 0.5}, "test_result": {"ndcg@3": 0.25},
+    "seconds": {"prepare": 1.0, "encode": 2.0, "train": 60.0, "evaluate": 7.0, "per_epoch": 6.0},
+    "protocol": {"max_length": 50}, "versions": {"recbole": "1.2.1"}, "run_dir": "/somewhere",
+}  # fmt: skip
+
+BENCH = [
+    sys.executable, "-c", "import sys; from recbole_llm.cli import main; sys.exit(main())", "bench",
+]  # fmt: skip
+WAIT = 240  # seconds that a slow machine may need for what takes one
+
+WriteSuite = Callable[..., Path]
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path) -> WriteSuite:
+    """Return a function that writes a suite, TOY but for the parts given, and returns its path."""
+
+    def write(name: str = "toy", **parts: Any) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(TOY | parts, allow_unicode=True, sort_keys=False), "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def toy_data(write_dataset) -> Path:
+    """Return the folder of a dataset: twelve users walk a circle of nine items."""
+    walks = [(f"u{user}", f"i{(user + k) % 9}", float(k)) for user in range(12) for k in range(7)]
+    folder: Path = write_dataset(walks, {f"i{k}": f"title {k}" for k in range(9)})
+    return folder
+
+
+class Bench:
+    """Calls ``recbole-llm bench`` with runs that train nothing.
+
+    Attributes:
+        jobs: The jobs that were executed, in order.
+        broken: Seeds whose runs fail.
+    """
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], data: Path) -> None:
+        self.capsys, self.data = capsys, data
+        self.jobs: list[Job] = []
+        self.broken: set[int] = set()
+        self.out = self.err = ""
+
+    def __call__(self, *argv: object) -> int:
+        """Run the command, keep what it said, and return its exit code."""
+        code = main(["bench", *map(str, argv), f"--data_path={self.data}"])
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    def execute(self, job: Job) -> Outcome:
+        """Stand in for a process."""
+        self.jobs.append(job)
+        Path(job.run_dir).mkdir(parents=True, exist_ok=True)
+        if job.seed in self.broken:
+            return Outcome(None, None, failure(ValueError("broke"), traceback="at line 1"), 3.0)
+        names = {"model": job.model, "dataset": job.dataset, "seed": job.seed}
+        settings = {**job.settings, "data_path": job.data_path, "run_dir": job.run_dir}
+        return Outcome({**RESULT, **names, "settings": settings}, b"ranks", None, 70.0)
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys, toy_data: Path) -> Bench:
+    """Return the command, with runs that train nothing."""
+    caller = Bench(capsys, toy_data)
+    monkeypatch.setattr("recbole_llm.bench.runner.execute", caller.execute)
+    return caller
+
+
+@pytest.fixture
+def train_here() -> Callable[[Job], Outcome]:
+    """Return a function that stands in for a process, but trains, in this one."""
+    return _train_here
+
+
+def _train_here(job: Job) -> Outcome:
+    run_dir = Path(job.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        train(job)
+    except Exception as error:
+        return Outcome(None, None, failure(error, traceback=traceback.format_exc()), 1.0)
+    result = json.loads((run_dir / "result.json").read_text("utf-8"))
+    return Outcome(result, (run_dir / "ranks.csv.gz").read_bytes(), None, 1.0)
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """Return settings of a small model and a short training."""
+    return dict(SMALL)
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    """Return what the stand-in of a process gives as result."""
+    return dict(RESULT)
+
+
+@pytest.fixture
+def record() -> Callable[..., dict[str, Any]]:
+    """Return a function that makes a sound record."""
+
+    def make(seed: int = 1, label: str = "A", **settings: Any) -> dict[str, Any]:
+        """Return a sound record."""
+        names = {"model": "SASRec", "dataset": "toy", "seed": seed}
+        spec = {**names, "settings": settings}
+        return {
+            "schema": 1, **names, "suite": "toy", "label": label, "role": "model",
+            "spec_id": spec_id(spec), "spec": spec, "command": "run_recbole --model=SASRec",
+            "best_valid_result": {}, "test_result": {"ndcg@10": 0.5}, "protocol": {},
+            "seconds": {"prepare": 1, "encode": 2, "train": 60, "evaluate": 7, "per_epoch": 6},
+            "versions": {"recbole": "1.2.1"}, "settings": {},
+        }  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    """Return a function that writes a record where its spec belongs, changed afterwards."""
+
+    def write(root: Path, facts: dict[str, Any], **changes: Any) -> Path:
+        """Write a record where its spec belongs, changed afterwards."""
+        path = root / record_path(facts["label"], facts["spec"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(facts | changes), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def spec() -> Callable[..., RunSpec]:
+    """Return a function that makes a run."""
+
+    def make(seed: int, label: str = "A", **changes: Any) -> RunSpec:
+        facts = {
+            "suite": "toy",
+            "ruler": None,
+            "role": "model",
+            "model": "SASRec",
+            "dataset": "toy",
+        }
+        return RunSpec(**facts | {"label": label, "seed": seed, "settings": {}} | changes)
+
+    return make
+
+
+@pytest.fixture
+def start(toy_data: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts ``bench`` in a process of its own."""
+    started = []
+
+    def begin(suite: Path, *options: str, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*BENCH, str(suite), f"--data_path={toy_data}", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | env,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Return a function that waits until something is there, and returns it."""
+
+    def wait(condition: Callable[[], Any]) -> Any:
+        end = time.monotonic() + WAIT
+        while not (found := condition()):
+            assert time.monotonic() < end, "it never came"
+            time.sleep(0.02)
+        return found
+
+    return wait

@@ -1,0 +1,93 @@
+"""Runs as Ray tasks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from recbole_llm.bench.ray_runner import RayRunner
+from recbole_llm.bench.results import read_failures, read_records
+from recbole_llm.errors import RequestError
+
+
+def test_without_ray_the_way_out_is_said(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RequestError, match=r"need Ray. Run: pip install 'ray\[tune\]>=2.54'"):
+        next(RayRunner(address="auto", gpus=0, cpus=1)([]))
+
+
+@pytest.mark.slow
+def test_what_this_machine_does_not_have_is_refused(write_suite, start, small) -> None:
+    process = start(write_suite(settings=small), "--gpus=99", "--seeds=1")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert "--gpus: a run shall have 99, and this machine has" in err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense", "a:99999999"])
+def test_an_address_where_nobody_listens_is_refused(address: str) -> None:
+    with pytest.raises(RequestError, match=f"--address: {address} is no Ray cluster that answers"):
+        next(RayRunner(address=address, gpus=0, cpus=1)([]))
+
+
+def test_a_cluster_that_is_not_there_is_refused(monkeypatch) -> None:
+    def init(**_) -> None:
+        raise ConnectionError("nothing found")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(
+        RequestError, match=r"auto is no Ray cluster that answers \(nothing found\)"
+    ):
+        next(RayRunner(address="auto", gpus=0, cpus=1)([]))
+
+
+@pytest.mark.slow
+def test_ray_runs_what_can_run_and_listens_on_this_machine_only(
+    write_suite, start, tmp_path, small, until
+) -> None:
+    """One run ends well, one raises, the worker of one is killed: each is told of itself alone."""
+    text = {"item_features": "text", "text_encoder": "/no/such"}
+    endless = {"epochs": 100_000, "stopping_step": 100_000}
+    models = {
+        "killed": {"model": "LLMInterestLSTM", "settings": endless},
+        "broken": {"model": "LLMInterestLSTM", "settings": text},
+        "good": {"model": "LLMInterestLSTM"},
+    }
+    process = start(write_suite(seeds=[1], settings=small, models=models), "--cpus=1")
+    runs = tmp_path / "saved/bench/results/toy/toy"
+    until(lambda: list(runs.glob("killed--*/training.safetensors")))
+    driver = psutil.Process(process.pid)
+    family = [driver, *driver.children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for one in family
+        for connection in one.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    (child,) = [one for one in psutil.process_iter() if _is_run(one, runs)]
+    os.kill(child.ppid(), signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 1, err
+    psutil.wait_procs([child], timeout=240)
+    records, _ = read_records(tmp_path / "results/toy")
+    assert [one.facts["label"] for one in records] == ["good"]
+    failures, problems = read_failures(tmp_path / "results/toy")
+    errors = {one.facts["label"]: one.facts["error"]["type"] for one in failures}
+    assert problems == [] and errors["broken"] == "EncoderError"
+    assert errors["killed"] in ("WorkerCrashedError", "LocalRayletDiedError"), out
+
+
+def _is_run(process: psutil.Process, runs: Path) -> bool:
+    try:
+        files = [file.path for file in process.open_files()]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    is_child = "recbole_llm.bench.child" in " ".join(process.cmdline())
+    return is_child and any(path.startswith(str(runs / "killed")) for path in files)

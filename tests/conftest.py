@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # two workers run the tests, on two cores
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 Events = Sequence[tuple[str, str, float]]

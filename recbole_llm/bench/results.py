@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from recbole_llm.bench.validation import problem_lines, shown
 from recbole_llm.errors import RequestError
+from recbole_llm.validation import problem_lines, shown
 
 SCHEMA = 1
 SUITE = "suite.json"

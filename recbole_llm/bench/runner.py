@@ -11,7 +11,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recbole_llm.bench.job import LOG, RECORDED, Job, Outcome, execute
 from recbole_llm.bench.plan import Planned, duration
 from recbole_llm.bench.results import (
     SCHEMA,
@@ -25,6 +24,7 @@ from recbole_llm.bench.results import (
 from recbole_llm.bench.specs import OF_A_MACHINE, RunSpec, Suite, plan_facts
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
+from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute
 from recbole_llm.parsing import parse_value
 
 LOCKS = ".locks"

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from recbole_llm.bench.results import SCHEMA, Role, record_path, spec_id
-from recbole_llm.bench.validation import as_json, problem_lines
 from recbole_llm.errors import RequestError, unknown_name
 from recbole_llm.parsing import load_yaml
+from recbole_llm.validation import as_json, problem_lines
 
 # Settings that say where or how loudly a run runs; they change no number.
 OF_A_MACHINE = (

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from recbole_llm.bench.child import train
-from recbole_llm.bench.job import Job, Outcome, failure
 from recbole_llm.bench.results import record_path, spec_id
 from recbole_llm.bench.specs import RunSpec
 from recbole_llm.cli import main
+from recbole_llm.job import Job, Outcome, failure
+from recbole_llm.job_child import train
 
 TOY: dict[str, Any] = {
     "about": "Toys.",

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from recbole_llm.bench.job import ERROR, LOG, Job, execute
 from recbole_llm.bench.results import read_failures, read_records
+from recbole_llm.job import ERROR, LOG, Job, execute
 
 LSTM = {"model": "LLMInterestLSTM"}
 
@@ -49,13 +49,12 @@ def stand_in(monkeypatch, tmp_path) -> Callable[[str], None]:
     """Return a function that gives the process of a run another program."""
 
     def give(code: str) -> None:
-        package = tmp_path / "stand-in" / "recbole_llm" / "bench"
+        package = tmp_path / "stand-in" / "recbole_llm"
         package.mkdir(parents=True)
-        for folder in (package, package.parent):
-            (folder / "__init__.py").touch()
-        (package / "child.py").write_text(code)
-        monkeypatch.setenv("PYTHONPATH", str(package.parent.parent))
-        monkeypatch.chdir(package.parent.parent)
+        (package / "__init__.py").touch()
+        (package / "job_child.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(package.parent))
+        monkeypatch.chdir(package.parent)
 
     return give
 

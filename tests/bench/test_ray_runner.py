@@ -89,5 +89,5 @@ def _is_run(process: psutil.Process, runs: Path) -> bool:
         files = [file.path for file in process.open_files()]
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-    is_child = "recbole_llm.bench.child" in " ".join(process.cmdline())
+    is_child = "recbole_llm.job_child" in " ".join(process.cmdline())
     return is_child and any(path.startswith(str(runs / "killed")) for path in files)

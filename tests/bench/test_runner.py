@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from recbole_llm.bench.job import RECORDED
 from recbole_llm.bench.results import read_plan, read_records
 from recbole_llm.bench.runner import LOCKS, command_of
+from recbole_llm.job import RECORDED
 from recbole_llm.parsing import parse_value, split_arguments
 
 RESULTS = Path("results/toy")

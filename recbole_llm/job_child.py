@@ -1,4 +1,4 @@
-"""The process of one run: ``python -m recbole_llm.bench.child``, the job as JSON on its stdin."""
+"""The process of one run: ``python -m recbole_llm.job_child``, the job as JSON on its stdin."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from recbole_llm.bench.job import ERROR, RECORDED, Job, failure
 from recbole_llm.errors import RequestError
 from recbole_llm.files import write_json
+from recbole_llm.job import ERROR, RECORDED, Job, failure
 from recbole_llm.ranks import RANKS
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
 

@@ -90,9 +90,16 @@ def failure(error: Exception, *, traceback: str) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error), "traceback": traceback}
 
 
+def death(error: Exception) -> Outcome:
+    """Return the outcome of a job whose worker died before it could say anything."""
+    first, *_ = str(error).splitlines() or [""]
+    what = {"type": type(error).__name__, "message": first, "traceback": str(error)}
+    return Outcome(None, None, what, 0.0)
+
+
 def _run_process(job: Job, log: BinaryIO) -> int:
     with subprocess.Popen(
-        [sys.executable, "-m", "recbole_llm.bench.child"],
+        [sys.executable, "-m", "recbole_llm.job_child"],
         cwd=job.folder,
         stdin=subprocess.PIPE,  # open while this process lives: the child ends when it closes
         stdout=log,

@@ -1,0 +1,124 @@
+"""Work on Ray: a cluster of this machine's own, or one that is there already.
+
+A cluster of our own listens on this machine only, without a dashboard, and asks for a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from recbole_llm.errors import RequestError
+
+# Read when ray is imported, so that they are set before. The second lets a cluster of one machine
+# bind to 127.0.0.1; without it Ray listens on all addresses, whatever dashboard_host says.
+OWN_CLUSTER = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+TOKEN = "RAY_AUTH_TOKEN"
+LOOPBACK = "127.0.0.1"
+PATIENCE = 10  # seconds for a cluster to answer
+NEEDS_RAY = "Run: pip install 'ray[tune]>=2.54'"
+
+Name = TypeVar("Name")
+
+
+@contextmanager
+def cluster(address: str | None, **wanted: float) -> Iterator[Any]:
+    """Yield ``ray``, connected, and disconnect in the end.
+
+    Args:
+        address: A cluster's, ``auto`` for the one of this machine, or None to start one here.
+        wanted: What one run shall have, by ``CPU`` and ``GPU``.
+
+    Raises:
+        RequestError: If Ray or the cluster is not there, or is too small for a run.
+    """
+    ray = _connected(address)
+    try:
+        if address is None:
+            _require_room(ray, wanted)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def run_tasks(
+    ray: Any,
+    work: Callable[[Any], Any],
+    jobs: Iterable[tuple[Name, Any]],
+    *,
+    gpus: float,
+    cpus: float,
+) -> Iterator[tuple[Name, Any]]:
+    """Run work as Ray tasks, several at a time, and yield what comes of each, as it comes.
+
+    A task is not tried again. Of one whose worker died it is Ray's error that comes.
+
+    Args:
+        ray: Ray, connected.
+        work: What to do with a job.
+        jobs: Names and jobs.
+        gpus: GPUs of a task; 0.25 puts four on one.
+        cpus: Cores of a task.
+    """
+    task = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(work)
+    pending = {task.remote(job): name for name, job in jobs}
+    while pending:
+        done, _ = ray.wait(list(pending), timeout=1)
+        for reference in done:
+            try:
+                outcome = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                outcome = error
+            yield pending.pop(reference), outcome
+
+
+def _connected(address: str | None) -> Any:
+    if address is None:
+        os.environ |= {**OWN_CLUSTER, TOKEN: os.environ.get(TOKEN, secrets.token_hex(32))}
+    elif address != "auto":
+        _require_answer(address)
+    try:
+        import ray
+    except ImportError:
+        raise RequestError(f"--address, --gpus and --cpus need Ray. {NEEDS_RAY}") from None
+    own = {} if address else {"include_dashboard": False, "dashboard_host": LOOPBACK}
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, **own)
+    except ConnectionError as error:
+        raise _no_cluster(address, error) from None
+    return ray
+
+
+def _require_room(ray: Any, wanted: dict[str, float]) -> None:
+    there = ray.cluster_resources()
+    for name, number in wanted.items():
+        if number > there.get(name, 0):
+            raise RequestError(
+                f"--{name.lower()}s: a run shall have {number:g}, and this machine has "
+                f"{there.get(name, 0):g}."
+            )
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address where nobody listens, for which Ray itself waits minutes.
+
+    Raises:
+        RequestError: If nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str | None, error: Exception) -> RequestError:
+    return RequestError(
+        f"--address: {address} is no Ray cluster that answers ({error}). Name one that "
+        "was started by ray start --head, as HOST:PORT or auto, or leave --address out."
+    )

@@ -47,13 +47,22 @@ def prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
+    require_candidates(config, dataset)
+    loaders = data_preparation(config, dataset)
+    return (dataset, *loaders)
+
+
+def require_candidates(config: LLMConfig, dataset: Any) -> None:
+    """Refuse a list that is longer than the catalogue.
+
+    Raises:
+        RequestError: If ``topk`` asks for one.
+    """
     most = max(config["topk"])
     if most >= dataset.item_num:
         raise RequestError(
             f"topk: at most the number of items, {dataset.item_num - 1}; received {most}."
         )
-    loaders = data_preparation(config, dataset)
-    return (dataset, *loaders)
 
 
 def build_model(config: LLMConfig, train_data: Any) -> Any:

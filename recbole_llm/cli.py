@@ -38,6 +38,7 @@ usage: recbole-llm COMMAND ...
   dataset NAME [--from PLACE]            official release of a dataset to atomic files
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
   bench SUITE.yaml                       run what a suite wants and its results do not have
+  tune SWEEP.yaml                        try settings, choose on validation, test the winner once
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
@@ -85,7 +86,7 @@ def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> i
 
 
 def _dispatch(argv: Sequence[str]) -> None:
-    if not argv or ({"-h", "--help"} & set(argv) and argv[0] != "bench"):
+    if not argv or ({"-h", "--help"} & set(argv) and argv[0] not in ("bench", "tune")):
         print(USAGE)
         return
     commands = {
@@ -94,6 +95,7 @@ def _dispatch(argv: Sequence[str]) -> None:
         "ensemble": _ensemble,
         "dataset": _dataset,
         "bench": _bench,
+        "tune": _tune,
         "leaderboard": _leaderboard,
     }
     name, *rest = argv
@@ -140,6 +142,7 @@ def _check(argv: Sequence[str]) -> None:
     from recbole_llm.bench.checks import check_suite, is_suite
     from recbole_llm.checks import check_file
     from recbole_llm.errors import all_problems
+    from recbole_llm.sweep.checks import check_sweep, is_sweep
 
     if not argv:
         raise RequestError("recbole-llm check: name at least one YAML file.")
@@ -147,7 +150,10 @@ def _check(argv: Sequence[str]) -> None:
     for name in argv:
         try:
             path = Path(name)
-            check_suite(path) if is_suite(path) else check_file(path)
+            if is_sweep(path):
+                check_sweep(path)
+            else:
+                check_suite(path) if is_suite(path) else check_file(path)
             print(f"{name}: ok")
         except RequestError as error:
             problems.append(str(error))
@@ -204,6 +210,19 @@ def _bench(argv: Sequence[str]) -> None:
         print(USAGE_BENCH)
         return
     bench(argv, partial(print, flush=True))
+
+
+def _tune(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.sweep.command import USAGE as USAGE_TUNE
+    from recbole_llm.sweep.command import tune
+
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_TUNE)
+        return
+    _print_json(tune(argv, partial(print, file=sys.stderr, flush=True)))
 
 
 def _print_json(result: dict[str, Any]) -> None:

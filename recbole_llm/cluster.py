@@ -88,7 +88,7 @@ def _connected(address: str | None) -> Any:
         raise RequestError(f"--address, --gpus and --cpus need Ray. {NEEDS_RAY}") from None
     own = {} if address else {"include_dashboard": False, "dashboard_host": LOOPBACK}
     try:
-        ray.init(address=address, logging_level=logging.ERROR, **own)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except ConnectionError as error:
         raise _no_cluster(address, error) from None
     return ray

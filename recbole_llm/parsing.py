@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from recbole_llm.errors import RequestError, all_problems
+from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.settings import text_keys
 
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -69,6 +69,54 @@ def split_arguments(argv: Sequence[str]) -> dict[str, str]:
     if problems:
         raise RequestError(all_problems("command line", problems))
     return found
+
+
+def split_command(
+    argv: Sequence[str],
+    *,
+    place: str,
+    wants: str,
+    options: Sequence[str],
+    flags: Sequence[str] = (),
+    num_words: int | None = 1,
+) -> tuple[list[str], dict[str, str], set[str]]:
+    """Split the words of a command of ours into plain words, options with values, and flags.
+
+    Args:
+        argv: The words behind the command.
+        place: The command, for messages.
+        wants: What its plain words are, as ``one suite``.
+        options: Options that have a value: ``--name=value`` or ``--name value``.
+        flags: Options that have none.
+        num_words: How many plain words there must be; any number of them if None.
+
+    Raises:
+        RequestError: If anything is wrong; all that is wrong at once.
+    """
+    plain, given, chosen, problems = [], {}, set(), []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            plain.append(word)
+        elif name in flags:
+            chosen.add(name)
+            problems += [f"--{name}: takes no value."] if equals else []
+        elif name not in options:
+            known = [f"--{one}" for one in (*options, *flags)]
+            problems.append(unknown_name("option", f"--{name}", known))
+        else:
+            if not equals and rest and not rest[0].startswith("--"):
+                value = rest.pop(0)
+            if not value or name in given:
+                problems.append(f"--{name}: must have one value. Write --{name}=VALUE.")
+            given[name] = value
+    if num_words is not None and len(plain) != num_words:
+        problems.append(f"name {wants}, received {' '.join(plain) or 'none'}.")
+    if problems:
+        raise RequestError(all_problems(place, problems))
+    return plain, given, chosen
 
 
 class StrictLoader(yaml.SafeLoader):

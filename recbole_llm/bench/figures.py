@@ -5,9 +5,7 @@ Every figure has the labels on the left and a role's colour, so that fifteen mod
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,43 +21,10 @@ from matplotlib.ticker import StrMethodFormatter
 from recbole_llm.bench.boards import Board, Row, value_at
 from recbole_llm.bench.grids import MOST_GROUPS, num_cases, slice_label
 from recbole_llm.bench.metrics import metric
+from recbole_llm.pictures import FAINT, INK, STYLE, Picture, picture
 
 ROLES = {"model": "#2a6f97", "baseline": "#c9702b", "control": "#8a8f98"}
 PLAIN = StrMethodFormatter("{x:,g}")  # the default writes powers of ten as mathematics
-INK, FAINT = "#22262b", "#9aa1a9"
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "recbole-llm",  # ids in an SVG are else random
-    "text.parse_math": False,  # a label may hold a dollar
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": "#e3e6ea",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as files.
-
-    Attributes:
-        name: Its stem.
-        title: What it shows.
-        svg: The file, as text.
-        png: The same, as bytes.
-    """
-
-    name: str
-    title: str
-    svg: str
-    png: bytes
 
 
 def pictures(board: Board) -> Iterator[Picture]:
@@ -90,11 +55,7 @@ def _picture(
     board: Board,
     rows: Sequence[Row],
 ) -> Picture:
-    figure = draw(board, rows)
-    svg, png = io.StringIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-    return Picture(name, title, svg.getvalue(), png.getvalue())
+    return picture(draw(board, rows), name=name, title=title)
 
 
 def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:

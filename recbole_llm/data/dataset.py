@@ -33,7 +33,12 @@ class ExactOrder(Splits):
     With ``time_precision: exact`` events are put in the order of their float64 timestamps, ties in
     file order, before they become float32; every later sort is stable and float32 preserves ``<=``.
     ``time_precision: recbole`` leaves RecBole's own order untouched.
+
+    Attributes:
+        given_vectors: Text vectors that were prepared elsewhere, or None to prepare them here.
     """
+
+    given_vectors: ItemVectors | None = None
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if not Path(dataset_path).is_dir():
@@ -153,7 +158,7 @@ class ExactOrder(Splits):
 
     def item_vectors(self) -> ItemVectors | None:
         """Return the text vectors of the catalogue, or None where no item feature is text."""
-        return item_vectors(
+        return self.given_vectors or item_vectors(
             self.config,
             folder=Path(self.dataset_path),
             dataset=self.dataset_name,

@@ -37,6 +37,8 @@ class Engine(SafeTrainer):
         steps: The optimizer's steps.
         loader: The training data.
         world: Which of how many processes this one is.
+        begin_from: A state of training to go on from, under settings of learning that may differ
+            from those it was trained with; None to begin anew or to resume.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -47,6 +49,7 @@ class Engine(SafeTrainer):
         self.state_file = Path(self.saved_model_file).with_name(STATE)
         self.loader: Any = None
         self.steps: Any = None
+        self.begin_from: Path | None = None
         self._random: Any = None  # to be restored before the first epoch
         self._keeps_state = False
         self._loss: nn.Module = BatchLoss(model)
@@ -69,7 +72,13 @@ class Engine(SafeTrainer):
         """
         self.loader, self._keeps_state = train_data, saved
         self.steps = self._build_steps(len(train_data))
-        if not (saved and self.state_file.exists() and self._take_up()):
+        is_finished = False
+        if self.begin_from is not None:
+            self._take_up(self.begin_from)
+            self.steps.use_own_rates()
+        elif saved and self.state_file.exists():
+            is_finished = self._take_up(self.state_file)
+        if not is_finished:
             super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
             self._keep_state(self.epochs, is_finished=True)
         return self.best_valid_score, self.best_valid_result
@@ -95,19 +104,23 @@ class Engine(SafeTrainer):
             average=WeightAverage(self.model, decay=decay) if decay else None,
         )
 
-    def _take_up(self) -> bool:
-        """Go back to the state of training; return whether there is nothing left to train."""
-        state = load_state(self.state_file, self)
+    def _take_up(self, path: Path) -> bool:
+        """Go back to a state of training; return whether there is nothing left to train."""
+        state = load_state(path, self)
         size = len(state["random"])
         if size != self.world.size:
             raise RunDirError(
-                f"{self.state_file}: {size} processes trained it, received {self.world.size}. "
+                f"{path}: {size} processes trained it, received {self.world.size}. "
                 f"Resume with --nproc={size}."
             )
         self.start_epoch, self._random = state["next_epoch"], state["random"][self.world.rank]
         done = "finished" if state["is_finished"] else f"goes on with epoch {self.start_epoch}"
         self.logger.info(f"Resumed: training {done}.")
         return bool(state["is_finished"])
+
+    def write_state(self, path: Path, *, next_epoch: int) -> None:
+        """Write what :attr:`begin_from` takes, between two epochs."""
+        save_state(path, self, next_epoch=next_epoch, is_finished=False)
 
     def _keep_state(self, next_epoch: int, *, is_finished: bool = False) -> None:
         if self._keeps_state:

@@ -108,6 +108,7 @@ class Steps:
         self.optimizer, self.parameters = optimizer, parameters
         self.accumulation, self.clip = accumulation, clip
         self.scaler, self.average = scaler, average
+        self._weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
         self.schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, **schedule))
 
     def backward(self, loss: Tensor, *, batch: int, num_batches: int) -> None:
@@ -134,6 +135,14 @@ class Steps:
         self.schedule.step()
         if self.average:
             self.average.update()
+
+    def use_own_rates(self) -> None:
+        """Go on with the learning rate and weight decay given, not with those that were loaded."""
+        groups, schedule = self.optimizer.param_groups, self.schedule
+        factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+        rates = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+        for group, rate, decay in zip(groups, rates, self._weight_decays, strict=True):
+            group["lr"], group["weight_decay"] = rate, decay
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a later step depends on but the weights."""

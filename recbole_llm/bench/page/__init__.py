@@ -16,8 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from recbole_llm.bench.boards import Boards
-from recbole_llm.bench.figures import Picture
 from recbole_llm.bench.page.content import board_content
+from recbole_llm.pictures import Picture
 
 FOLDER = Path(__file__).parent
 

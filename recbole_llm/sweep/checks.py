@@ -1,0 +1,122 @@
+"""A sweep checked in seconds, before anything is prepared or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import ModelType
+from recbole.utils import argument_list as recbole_arguments
+
+from recbole_llm.build import trainer_class
+from recbole_llm.checks import problems_of
+from recbole_llm.config import LLMConfig
+from recbole_llm.dataset_yaml import dataset_config_file
+from recbole_llm.errors import RequestError, all_problems, problems_in
+from recbole_llm.parsing import load_yaml
+from recbole_llm.sweep.points import corner_points
+from recbole_llm.sweep.selection import shapes_data
+from recbole_llm.sweep.specs import Sweep, read_sweep
+from recbole_llm.train.engine import Engine
+
+# What a trained model can change without being built anew.
+LIVE = (
+    "learning_rate", "weight_decay", "dropout_prob", "hidden_dropout_prob", "attn_dropout_prob",
+    "item_noise", "label_smoothing", "temperature", "augmentation_rate", "adversarial_weight",
+    "adversarial_epsilon", "contrastive_weight", "contrastive_temperature",
+)  # fmt: skip
+PROTOCOL = (
+    *recbole_arguments.dataset_arguments, *recbole_arguments.evaluation_arguments,
+    "time_precision", "filter_seen", "eval_batch_cells", "encoding",
+)  # fmt: skip
+LENGTH_OF_TRAINING = ("epochs", "eval_step")
+
+
+def is_sweep(path: Path) -> bool:
+    """Tell a sweep from other YAML files of ours.
+
+    Raises:
+        RequestError: If the file cannot be read.
+    """
+    return "space" in load_yaml(path)
+
+
+def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
+    """Check a sweep and return it.
+
+    Args:
+        path: The YAML file.
+        data_path: Where a dataset that has no YAML of ours is looked for.
+
+    Raises:
+        RequestError: If anything is wrong; all problems at once.
+    """
+    sweep, problems = read_sweep(path)
+    if sweep is not None:
+        if dataset_config_file(sweep.dataset) is None and data_path is None:
+            problems.append(
+                f"dataset: {sweep.dataset!r} has no YAML of ours. Name the folder it lies in with "
+                "--data_path=FOLDER."
+            )
+        problems += _space_problems(sweep)
+        problems += [
+            f"{place}: {problem}"
+            for place in ("protocol", "settings")
+            for problem in problems_of(getattr(sweep, place))
+        ]
+        problems = problems or list(_run_problems(sweep))
+    if sweep is None or problems:
+        raise RequestError(all_problems(str(path), list(dict.fromkeys(problems))))
+    return sweep
+
+
+def _space_problems(sweep: Sweep) -> Iterator[str]:
+    for name, dimension in sweep.space.items():
+        place = f"space.{name}"
+        if name in PROTOCOL:
+            yield f"{place}: says how is measured; trials would not compare. Set it in protocol."
+        elif name in LENGTH_OF_TRAINING:
+            yield f"{place}: early stopping finds the best epoch. Set it in settings."
+        elif sweep.scheduler.kind == "pbt" and name not in LIVE:
+            yield f"{place}: pbt changes settings of a trained model, of which it is not."
+        elif shapes_data(name) and dimension.values is None:
+            yield f"{place}: each value needs vectors of its own. Use choice or int."
+
+
+def _run_problems(sweep: Sweep) -> Iterator[str]:
+    """Yield which rules the ends of the space break, each with the first point that does."""
+    said: set[str] = set()
+    for point in corner_points(sweep):
+        try:
+            config = config_of(sweep, point)
+            found = list(_config_problems(sweep, config))
+        except RequestError as error:
+            found = problems_in(error)
+        for problem in found:
+            key = problem.partition(":")[0]
+            if key not in said:
+                said.add(key)
+                is_of_space = key in sweep.space
+                yield f"space.{problem}" if is_of_space else f"{problem} (at {point})"
+
+
+def config_of(sweep: Sweep, point: Mapping[str, Any]) -> LLMConfig:
+    """Return the configuration of a point, without regard to the machine.
+
+    Raises:
+        RequestError: If a setting is wrong.
+    """
+    settings = {**sweep.fixed, **point, "seed": sweep.seed}
+    return LLMConfig(sweep.model, sweep.dataset, None, settings)
+
+
+def _config_problems(sweep: Sweep, config: LLMConfig) -> Iterator[str]:
+    if config["MODEL_TYPE"] not in (ModelType.SEQUENTIAL, ModelType.GENERAL) or not issubclass(
+        trainer_class(config), Engine
+    ):
+        yield f"model: {sweep.model} is not trained in our loop, and cannot be swept."
+    if config["eval_step"] != 1:
+        yield f"eval_step: must be 1: every epoch is validated, received {config['eval_step']}."
+    if sweep.scheduler.kind == "pbt" and config["lr_scheduler_type"] not in (None, "constant"):
+        yield "lr_scheduler_type: pbt sets the learning rate itself. Use constant."

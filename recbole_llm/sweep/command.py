@@ -1,0 +1,201 @@
+"""``recbole-llm tune``: its command line, and a sweep from its file to its outcome."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from recbole_llm.errors import RecBoleLLMError, RequestError
+from recbole_llm.files import write_json
+from recbole_llm.parsing import split_command
+from recbole_llm.run_dir import read_json
+from recbole_llm.sweep.checks import check_sweep, config_of
+from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, write_lines
+from recbole_llm.sweep.outcome import candidates, outcome_of, test_winner, write_best, write_outcome
+from recbole_llm.sweep.points import corner_points
+from recbole_llm.sweep.report import write_report
+from recbole_llm.sweep.search import Search, place_of
+from recbole_llm.sweep.specs import Sweep
+
+USAGE = """\
+usage: recbole-llm tune SWEEP.yaml [--resume] [--results DIR] [--best FILE] [--data_path FOLDER]
+                        [--address auto] [--work DIR]
+
+Tries settings of a model, chooses the best on validation, trains it under several seeds and tests
+it once. Every trial is a file in DIR (results/tuning/<sweep>) from its first epoch on.
+
+  --resume     go on with what DIR holds: only what is missing runs
+  --best       the YAML that is written (best/<model>@<dataset>.yaml beside the sweep)
+  --data_path  the folder of datasets: FOLDER/<dataset>/<dataset>.inter
+  --address    run on a Ray cluster; auto: the one of this machine
+  --work       folder of what lasts as long as the sweep (saved/tune/<sweep>); on a cluster of
+               several machines one that they share
+
+Exit code 1: no trial was sound, or a run of the winner failed. See docs/tuning.md."""
+OPTIONS = ("results", "best", "data_path", "address", "work")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command line asks for."""
+
+    file: Path
+    results: Path
+    best: Path | None
+    work: Path
+    data_path: Path | None
+    address: str | None
+    is_resumed: bool
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Read the command line.
+
+    Raises:
+        RequestError: If it is wrong; all that is wrong at once.
+    """
+    words, given, flags = split_command(
+        argv, place="recbole-llm tune", wants="one sweep", options=OPTIONS, flags=("resume",)
+    )
+    file = Path(words[0])
+    return Request(
+        file=file,
+        results=Path(given.get("results", Path("results") / "tuning" / file.stem)),
+        best=Path(given["best"]) if "best" in given else None,
+        work=Path(given.get("work", Path("saved") / "tune" / file.stem)),
+        data_path=Path(given["data_path"]) if "data_path" in given else None,
+        address=given.get("address"),
+        is_resumed="resume" in flags,
+    )
+
+
+def tune(argv: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+    """Run a sweep, or what is left of it.
+
+    Args:
+        argv: The command line behind ``recbole-llm tune``.
+        say: Hears each line for the screen.
+
+    Returns:
+        The winner, what it scored, what the sweep cost, and the files that tell of it.
+
+    Raises:
+        RequestError: If the command line or the sweep is wrong.
+        RecBoleLLMError: If no trial was sound, or a run of the winner failed.
+    """
+    request = parse(argv)
+    sweep = check_sweep(request.file, data_path=request.data_path)
+    with _locked(request.results):
+        ledger = _open_ledger(request, sweep, say=say)
+        outcome = _run(request, sweep, ledger, say=say)
+        write_lines(request.results / "trials.jsonl", ledger.trials())
+        files = write_report(request.results, sweep, ledger, outcome, name=request.file.stem)
+    return {
+        "sweep": request.file.stem,
+        "best": str(_best_file(request, sweep)),
+        "point": outcome["winner"]["point"],
+        "valid": outcome["winner"]["mean"],
+        "test": outcome["test"],
+        "cost": outcome["cost"],
+        "files": [str(file) for file in files],
+    }
+
+
+def _run(
+    request: Request, sweep: Sweep, ledger: Ledger, *, say: Callable[[str], None]
+) -> Mapping[str, Any]:
+    data_path = None if request.data_path is None else str(request.data_path.resolve())
+    with place_of(sweep, address=request.address) as ray:
+        search = Search(sweep, ledger, ray, data_path=data_path, work=request.work, say=say)
+        search.trials()
+        search.finalists()
+        best = candidates(sweep, ledger)
+        if not best:
+            raise _nothing_sound(request, ledger)
+        winner = best[0]
+        say(f"winner: {winner.trial}, {sweep.metric} {winner.mean:.4f}: {json.dumps(winner.point)}")
+        write_best(_best_file(request, sweep), sweep, winner, name=request.file.stem, ledger=ledger)
+        results = test_winner(
+            sweep,
+            winner,
+            folder=request.results,
+            work=request.work / "runs",
+            data_path=data_path,
+            executor=search.jobs,
+            say=say,
+        )
+    outcome = outcome_of(sweep, winner, ledger, results)
+    write_outcome(request.results, outcome)
+    return outcome
+
+
+def _best_file(request: Request, sweep: Sweep) -> Path:
+    name = f"{sweep.model}@{sweep.dataset}.yaml"
+    return request.best or request.file.parent / "best" / name
+
+
+def _nothing_sound(request: Request, ledger: Ledger) -> RecBoleLLMError:
+    failed = [trial for trial in ledger.trials() if trial.error is not None]
+    first = f" The first: {failed[0].error['message']}" if failed and failed[0].error else ""
+    return RecBoleLLMError(
+        f"{request.file}: none of {len(ledger.trials())} trials has a score.{first} See "
+        f"{request.results / TRIALS}."
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the same sweep.
+
+    Raises:
+        RequestError: If one does, or the folder cannot be written.
+    """
+    try:
+        (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise RequestError(f"results: another process runs a sweep in {folder}.") from None
+    except OSError as error:
+        raise RequestError(
+            f"results: {folder} cannot be written ({error.strerror}). Name another with --results."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _open_ledger(request: Request, sweep: Sweep, *, say: Callable[[str], None]) -> Ledger:
+    """Return the ledger of a sweep, with what is there if it is resumed.
+
+    Raises:
+        RequestError: If the folder holds trials and the sweep is not resumed, or another sweep.
+    """
+    config = config_of(sweep, next(corner_points(sweep)))
+    ledger = Ledger(request.results, is_bigger_better=bool(config["valid_metric_bigger"]))
+    for problem in ledger.read():
+        say(f"note: {problem}")
+    file, facts = request.results / SWEEP, {"schema": SCHEMA, **sweep.facts}
+    if ledger.trials():
+        if not request.is_resumed:
+            raise RequestError(
+                f"results: {request.results} holds {len(ledger.trials())} trials. Go on with "
+                "--resume, or name another folder with --results."
+            )
+        before = read_json(file)
+        if changed := [key for key in facts if before.get(key) != facts[key]]:
+            raise RequestError(
+                f"{request.file}: {', '.join(changed)} changed since the trials in "
+                f"{request.results} ran. Restore what was, or name another folder with --results."
+            )
+        over = sum(trial.is_over for trial in ledger.trials())
+        say(f"{over} trials are there, {len(ledger.trials()) - over} begin anew.")
+    write_json(file, facts)
+    return ledger

@@ -1,0 +1,201 @@
+"""The ledger of a sweep: one JSON a trial, written whole after each epoch.
+
+It alone says what has been tried. Whatever Ray keeps of a sweep may be lost or damaged.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from recbole_llm.errors import RequestError
+from recbole_llm.files import atomic_path, write_json
+from recbole_llm.run_dir import read_json
+from recbole_llm.sweep.points import Point
+
+SCHEMA = 1
+SWEEP, TRIALS = "sweep.json", "trials"
+State = Literal["running", "done", "pruned", "stopped", "failed"]
+Role = Literal["trial", "finalist"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is known of a trial.
+
+    Attributes:
+        id: Eight hex digits of all that decides its score.
+        number: Its place in the sweep, from 1.
+        role: Whether it is of the search, or a finalist under another seed.
+        point: Its settings; of population-based training those that its best epoch had.
+        seed: Its seed.
+        state: ``pruned`` by the scheduler, ``stopped`` by the sweep's hours.
+        curve: Of each validation the epoch, the seconds of the trial until then, and the score.
+        best: The best score, or None before the first.
+        best_epoch: Its epoch.
+        begun: When its last attempt began, as ISO 8601 in UTC.
+        hours: Hours of the sweep until it ended, not counting those between a stop and a resume.
+        seconds: Of all attempts.
+        attempts: How often it began.
+        error: Type, message and traceback of what went wrong last.
+        gpu: What it saw of GPUs, as ``CUDA_VISIBLE_DEVICES``; None where Ray says nothing.
+    """
+
+    id: str
+    number: int
+    role: Role = "trial"
+    point: Point
+    seed: int
+    state: State = "running"
+    curve: Sequence[Mapping[str, Any]] = ()
+    best: float | None = None
+    best_epoch: int | None = None
+    begun: str | None = None
+    hours: float | None = None
+    seconds: float = 0.0
+    attempts: int = 1
+    error: Mapping[str, str] | None = None
+    gpu: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to run of it."""
+        return self.state != "running"
+
+
+@dataclass
+class Ledger:
+    """The trials of a sweep, in memory and on disk.
+
+    Attributes:
+        folder: Where the sweep's results lie.
+        is_bigger_better: The metric's direction.
+        hours_before: Hours that the sweep ran before this process.
+    """
+
+    folder: Path
+    is_bigger_better: bool = True
+    hours_before: float = 0.0
+    _trials: dict[str, Trial] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
+    _start: float = field(default_factory=time.monotonic)
+
+    def read(self) -> list[str]:
+        """Read what is there; return a line for each file that is no trial's, which is passed over.
+
+        A trial that was running when the sweep ended is not over.
+        """
+        problems = []
+        for path in sorted((self.folder / TRIALS).glob("*.json")):
+            try:
+                trial = _trial(read_json(path))
+                if path.stem != trial.id:
+                    raise ValueError(f"it is of trial {trial.id}")
+            except (RequestError, ValueError, TypeError) as error:
+                problems.append(f"{path}: is no trial's record, and is made again ({error})")
+                continue
+            self._trials[trial.id] = trial
+        ends = [trial.hours for trial in self._trials.values() if trial.hours is not None]
+        self.hours_before = max(ends, default=0.0)
+        return problems
+
+    @property
+    def hours(self) -> float:
+        """Hours that the sweep has run, in this process and before."""
+        return self.hours_before + (time.monotonic() - self._start) / 3600
+
+    def trials(self, role: Role | None = None) -> list[Trial]:
+        """Return the trials in the order of their numbers."""
+        chosen = [one for one in self._trials.values() if role in (None, one.role)]
+        return sorted(chosen, key=lambda trial: trial.number)
+
+    def get(self, name: str) -> Trial | None:
+        """Return a trial."""
+        return self._trials.get(name)
+
+    def begin(self, name: str, *, point: Point, seed: int, role: Role = "trial") -> Trial:
+        """Write that a trial begins, anew if it began before."""
+        before, now = self._trials.get(name), time.monotonic()
+        lost = now - self._since.get(name, now)  # of an attempt that died
+        moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        trial = Trial(
+            id=name,
+            number=len(self._trials) + 1 if before is None else before.number,
+            role=role,
+            point=point,
+            seed=seed,
+            begun=moment,
+            seconds=lost + (0.0 if before is None else before.seconds),
+            attempts=1 if before is None else before.attempts + 1,
+        )
+        self._since[name] = now
+        return self._keep(trial)
+
+    def add(
+        self, name: str, *, epoch: int, score: float, seconds: float, point: Point,
+        gpu: str | None = None,
+    ) -> Trial:  # fmt: skip
+        """Write what an epoch of a trial scored, under which settings."""
+        trial = replace(self._trials[name], gpu=gpu)
+        row = {"epoch": epoch, "seconds": seconds, "valid": score}
+        changed = point != trial.point
+        trial = replace(trial, curve=[*trial.curve, row | ({"point": point} if changed else {})])
+        if trial.best is None or self.is_better(score, trial.best):
+            trial = replace(trial, best=score, best_epoch=epoch, point=point)
+        return self._keep(trial)
+
+    def end(self, name: str, state: State, error: Mapping[str, str] | None = None) -> Trial:
+        """Write how a trial ended."""
+        trial, now = self._trials[name], time.monotonic()
+        seconds = trial.seconds + now - self._since.pop(name, now)
+        ended = replace(trial, state=state, error=error, seconds=seconds, hours=self.hours)
+        return self._keep(ended)
+
+    def is_better(self, score: float, other: float) -> bool:
+        """Tell whether a score is strictly better than another."""
+        return score > other if self.is_bigger_better else score < other
+
+    def ranked(self, role: Role = "trial") -> list[Trial]:
+        """Return the trials that have a score and did not fail, the best first."""
+        scored = [
+            (one.best if self.is_bigger_better else -one.best, one)
+            for one in self.trials(role)
+            if one.best is not None and one.is_over and one.state != "failed"
+        ]
+        return [one for _, one in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
+
+    def _keep(self, trial: Trial) -> Trial:
+        write_json(self.folder / TRIALS / f"{trial.id}.json", {"schema": SCHEMA, **asdict(trial)})
+        self._trials[trial.id] = trial
+        return trial
+
+
+def _trial(facts: dict[str, Any]) -> Trial:
+    if facts.pop("schema", None) != SCHEMA:
+        raise ValueError(f"its schema is not {SCHEMA}")
+    names = {one.name for one in fields(Trial)}
+    if facts.keys() != names:
+        raise ValueError(f"its keys differ by {sorted(facts.keys() ^ names)}")
+    is_sound = (
+        isinstance(facts["point"], dict)
+        and isinstance(facts["curve"], list)
+        and facts["state"] in get_args(State)
+        and facts["role"] in get_args(Role)
+        and (facts["best"] is None or math.isfinite(facts["best"]))
+    )
+    if not is_sound:
+        raise ValueError("its values are not those of a trial")
+    return Trial(**facts)
+
+
+def write_lines(path: Path, trials: Iterable[Trial]) -> None:
+    """Write trials to one file, a JSON a line, atomically."""
+    with atomic_path(path) as partial:
+        lines = (json.dumps(asdict(trial), ensure_ascii=False) for trial in trials)
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,68 @@
+"""Trials one after another in this process, where Ray is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recbole_llm.sweep.ledger import Ledger
+from recbole_llm.sweep.lines import end_line
+from recbole_llm.sweep.proposers import Proposer, Wanted
+from recbole_llm.sweep.selection import SelectionData
+from recbole_llm.sweep.specs import Sweep
+from recbole_llm.sweep.trial import Epoch, Task, described, run_trial
+
+
+class _HoursAreOverError(Exception):
+    pass
+
+
+def run_here(
+    sweep: Sweep,
+    proposer: Proposer,
+    *,
+    ledger: Ledger,
+    task: Task,
+    data: Mapping[str, SelectionData],
+    variant_of: Callable[[Mapping[str, Any]], str],
+    say: Callable[[str], None],
+) -> None:
+    """Run what a proposer proposes until it has no more or the hours are over.
+
+    Args:
+        sweep: The sweep.
+        proposer: Says what is tried.
+        ledger: Hears what becomes of it.
+        task: What the trials share.
+        data: Prepared data by variant.
+        variant_of: Which variant of the data a point wants.
+        say: Hears a line of each event.
+    """
+    hours = sweep.budget.hours
+    while (hours is None or ledger.hours < hours) and (one := proposer.next()) is not None:
+        ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
+        error, is_stopped = None, False
+        try:
+            _run(one, ledger=ledger, task=task, data=data[variant_of(one.point)], hours=hours)
+        except _HoursAreOverError:
+            is_stopped = True
+        except Exception as raised:  # whatever it is, it is this trial's, and the others go on
+            error = described(raised)
+        ended = ledger.end(
+            one.id, "failed" if error else "stopped" if is_stopped else "done", error
+        )
+        proposer.tell(one.id, None if error else ended.best)
+        say(end_line(ended, ledger, metric=sweep.metric))
+
+
+def _run(
+    one: Wanted, *, ledger: Ledger, task: Task, data: SelectionData, hours: float | None
+) -> None:
+    def report(epoch: Epoch, trainer: Any) -> None:
+        ledger.add(
+            one.id, epoch=epoch.epoch, score=epoch.score, seconds=epoch.seconds, point=one.point
+        )
+        if hours is not None and ledger.hours >= hours:
+            raise _HoursAreOverError
+
+    run_trial(task, one.point, seed=one.seed, data=data, report=report)

@@ -1,0 +1,277 @@
+"""What Ray Tune asks for: a searcher, a scheduler, a stopper and a callback."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from recbole_llm.errors import RecBoleLLMError
+from recbole_llm.sweep.ledger import Ledger, State
+from recbole_llm.sweep.lines import end_line
+from recbole_llm.sweep.proposers import Proposer, Wanted
+from recbole_llm.sweep.specs import Budget, Dimension, Sweep
+
+GIB = 2**30
+PATIENCE = 5  # seconds between two looks at the disk
+
+
+class NotKept:
+    """A part that Ray's state file does not keep: nothing reads that file, the ledger is enough."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class RaySearcher(NotKept, Searcher):
+    """Hands the trials of a proposer to Ray.
+
+    Attributes:
+        wanted: The trial of each of Ray's trial ids.
+    """
+
+    def __init__(
+        self, proposer: Proposer, *, ledger: Ledger, variant_of: Callable[[Mapping[str, Any]], str]
+    ) -> None:
+        super().__init__()
+        self.wanted: dict[str, Wanted] = {}
+        self._proposer, self._ledger, self._variant_of = proposer, ledger, variant_of
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Return what the trial function is called with."""
+        one = self._proposer.next()
+        if one is None:
+            return str(Searcher.FINISHED)
+        self.wanted[trial_id] = one
+        return {
+            "point": one.point,
+            "seed": one.seed,
+            "variant": self._variant_of(one.point),
+            "is_bigger_better": self._ledger.is_bigger_better,
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the proposer the best score, None of a trial that failed."""
+        one = self.wanted[trial_id]
+        known = self._ledger.get(one.id)
+        has_failed = error or known is None or bool((result or {}).get("error"))
+        self._proposer.tell(one.id, None if has_failed or known is None else known.best)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the ledger is what a sweep goes on from."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing."""
+
+
+class Limits(NotKept, Stopper):
+    """Stops every trial when the sweep's hours are over or its disk is full."""
+
+    def __init__(self, budget: Budget, *, ledger: Ledger, folder: Path) -> None:
+        self._budget, self._ledger, self._folder = budget, ledger, folder
+        self._used, self._looked = 0.0, 0.0
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no trial by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tell whether all is to be stopped."""
+        return self.is_late or self.is_full
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the hours are over."""
+        return self._budget.hours is not None and self._ledger.hours >= self._budget.hours
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the folder of work holds more than it may."""
+        now = time.monotonic()
+        if now - self._looked >= PATIENCE:
+            self._looked, self._used = now, bytes_below(self._folder) / GIB
+        return self._used > self._budget.disk_gb
+
+    def raise_if_full(self) -> None:
+        """Say that the disk budget ended the sweep, if it did.
+
+        Raises:
+            RecBoleLLMError: If so.
+        """
+        if self._used > self._budget.disk_gb:
+            raise RecBoleLLMError(
+                f"budget.disk_gb: {self._folder} held {self._used:.1f} GiB, more than "
+                f"{self._budget.disk_gb:g}. All trials are in the ledger; allow more, and --resume."
+            )
+
+
+def bytes_below(folder: Path) -> int:
+    """Return what the files below a folder hold; files that vanish meanwhile count as nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue
+    return total
+
+
+class LedgerCallback(NotKept, tune.Callback):
+    """Writes what Ray tells of trials into the ledger."""
+
+    def __init__(
+        self, ledger: Ledger, *, searcher: RaySearcher, epochs: int, limits: Limits,
+        keeps_curve: bool, metric: str, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._ledger, self._searcher, self._limits = ledger, searcher, limits
+        self._epochs, self._keeps_curve, self._metric, self._say = epochs, keeps_curve, metric, say
+        self._begun: set[str] = set()
+
+    def _wanted(self, trial: Any) -> Wanted:
+        return self._searcher.wanted[trial.trial_id]
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Write that a trial begins; one that was paused goes on."""
+        one = self._wanted(trial)
+        if one.id not in self._begun:
+            self._begun.add(one.id)
+            self._ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Write what an epoch scored."""
+        if "score" in result and not result.get("is_last"):
+            self._ledger.add(
+                self._wanted(trial).id,
+                epoch=result["epoch"] - 1,
+                score=result["score"],
+                seconds=result["seconds"],
+                point=result["point"],
+                gpu=result["gpu"],
+            )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Write how a trial ended."""
+        last = trial.last_result or {}
+        error = last.get("error")
+        is_done = last.get("is_last") or last.get("epoch", 0) >= self._epochs
+        state: State = "failed" if error else "done" if is_done else "pruned"
+        if state == "pruned" and self._limits.stop_all():
+            state = "stopped"
+        self._end(trial, state, error)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Let a trial whose process died begin anew."""
+        one = self._wanted(trial)
+        self._say(f"  {one.id} died and begins again: {_death(trial)['message']}")
+        if not self._keeps_curve:
+            self._begun.discard(one.id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Write that a trial's process died."""
+        self._end(trial, "failed", _death(trial))
+
+    def _end(self, trial: Any, state: State, error: Mapping[str, str] | None) -> None:
+        ended = self._ledger.end(self._wanted(trial).id, state, error)
+        self._say(end_line(ended, self._ledger, metric=self._metric))
+
+
+def _death(trial: Any) -> dict[str, str]:
+    error = trial.get_error()
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    message = lines[0] if lines else "its process ended; out of memory?"
+    return {"type": type(error).__name__, "message": message, "traceback": str(error)}
+
+
+def scheduler_of(sweep: Sweep, *, ledger: Ledger, epochs: int, mode: str) -> TrialScheduler:
+    """Return the scheduler of a sweep, which knows what the ledger has of trials before."""
+    chosen = sweep.scheduler
+    measure = {"time_attr": "epoch", "metric": "best", "mode": mode}
+    grace = min(chosen.grace_epochs, epochs)
+    if chosen.kind == "asha":
+        scheduler: TrialScheduler = ASHAScheduler(
+            **measure, max_t=epochs, grace_period=grace, reduction_factor=chosen.reduction
+        )
+    elif chosen.kind == "median":
+        scheduler = MedianStoppingRule(
+            **measure, grace_period=grace, min_samples_required=3, min_time_slice=math.inf
+        )  # a trial that waits for others is not paused meanwhile
+    elif chosen.kind == "pbt":
+        domains = {name: _domain(dimension) for name, dimension in sweep.space.items()}
+        return PopulationBasedTraining(
+            **(measure | {"metric": "score"}), perturbation_interval=grace,
+            hyperparam_mutations={"point": domains},
+            custom_explore_fn=_Within(sweep.space), log_config=False,
+        )  # fmt: skip
+    else:
+        return FIFOScheduler()
+    _replay(scheduler, ledger)
+    return scheduler
+
+
+def _replay(scheduler: TrialScheduler, ledger: Ledger) -> None:
+    """Tell a scheduler of the trials that an earlier process ran."""
+    for trial in ledger.trials("trial"):
+        if not trial.is_over:
+            continue
+        stand_in: Any = _Past(trial.id)
+        controller: Any = None
+        scheduler.on_trial_add(controller, stand_in)
+        best = None
+        for row in trial.curve:
+            if best is None or ledger.is_better(row["valid"], best):
+                best = row["valid"]
+            result = {"epoch": row["epoch"] + 1, "best": best}
+            scheduler.on_trial_result(controller, stand_in, result)
+        scheduler.on_trial_remove(controller, stand_in)
+
+
+@dataclass(frozen=True)
+class _Past:
+    trial_id: str
+
+
+def _domain(dimension: Dimension) -> Any:
+    ends = dimension.ends
+    return {
+        "choice": lambda: tune.choice(ends),
+        "int": lambda: tune.randint(ends[0], ends[1] + 1),  # Ray leaves the upper end out
+        "uniform": lambda: tune.uniform(*ends),
+        "loguniform": lambda: tune.loguniform(*ends),
+    }[dimension.kind]()
+
+
+class _Within:
+    """Keeps what population-based training multiplied within the ends of the space."""
+
+    def __init__(self, space: Mapping[str, Dimension]) -> None:
+        self._space = space
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
+        point = dict(config["point"])
+        for name, dimension in self._space.items():
+            if dimension.kind != "choice":
+                low, high = dimension.ends
+                point[name] = min(max(point[name], low), high)
+        return {**config, "point": point}

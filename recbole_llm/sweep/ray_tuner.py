@@ -1,0 +1,133 @@
+"""Trials on Ray Tune: several at a time, stopped early, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_llm.sweep.ledger import Ledger
+from recbole_llm.sweep.proposers import Proposer
+from recbole_llm.sweep.specs import Sweep
+from recbole_llm.sweep.trial import Epoch, Task, described, run_trial
+
+STATE = "training.safetensors"
+
+
+def train_on_ray(
+    config: dict[str, Any], *, task: Task, data: Mapping[str, Any], keeps_state: bool
+) -> None:
+    """Be the function that Ray Tune calls for a trial; what goes wrong is told, not raised.
+
+    A process that dies cannot tell; Ray does.
+    """
+    import ray
+    from ray import tune
+
+    last: dict[str, Any] = {"epoch": 0, "best": None}
+    is_bigger = config["is_bigger_better"]
+
+    def report(epoch: Epoch, trainer: Any) -> None:
+        best = last["best"]
+        is_best = best is None or (epoch.score > best if is_bigger else epoch.score < best)
+        last.update(
+            epoch=epoch.epoch + 1, score=epoch.score, best=epoch.score if is_best else best,
+            seconds=epoch.seconds, point=config["point"], gpu=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        )  # fmt: skip
+        if not keeps_state:
+            tune.report(dict(last))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            trainer.write_state(Path(folder) / STATE, next_epoch=epoch.epoch + 1)
+            tune.report(dict(last), checkpoint=tune.Checkpoint.from_directory(folder))
+
+    arguments = {"seed": config["seed"], "data": ray.get(data[config["variant"]])}
+    error = None
+    try:
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            run_trial(task, config["point"], report=report, **arguments)
+        else:
+            with checkpoint.as_directory() as folder:
+                begin = Path(folder) / STATE
+                run_trial(task, config["point"], report=report, begin_from=begin, **arguments)
+    except Exception as raised:  # whatever it is, it is this trial's, and the others go on
+        error = described(raised)
+    worst = float("-inf") if is_bigger else float("inf")
+    best = worst if last["best"] is None else last["best"]
+    tune.report({**last, "best": best, "is_last": True, "error": error})
+
+
+def run_on_ray(
+    sweep: Sweep,
+    proposer: Proposer,
+    *,
+    ledger: Ledger,
+    task: Task,
+    data: Mapping[str, Any],
+    gpus: float,
+    epochs: int,
+    variant_of: Callable[[Mapping[str, Any]], str],
+    folder: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Run what a proposer proposes until it has no more or the budget is spent.
+
+    Args:
+        sweep: The sweep.
+        proposer: Says what is tried.
+        ledger: Hears what becomes of it.
+        task: What the trials share.
+        data: References to prepared data by variant.
+        gpus: Share of a GPU that a trial has.
+        epochs: How many a trial trains at most.
+        variant_of: Which variant of the data a point wants.
+        folder: Where Ray keeps what it needs while it runs.
+        say: Hears a line of each event.
+
+    Raises:
+        RecBoleLLMError: If the disk budget is spent.
+    """
+    from ray import tune
+
+    from recbole_llm.sweep.ray_parts import LedgerCallback, Limits, RaySearcher, scheduler_of
+
+    is_pbt = sweep.scheduler.kind == "pbt"
+    trainable = tune.with_resources(
+        tune.with_parameters(train_on_ray, task=task, data=data, keeps_state=is_pbt),
+        {"cpu": sweep.resources.cpus, "gpu": gpus},
+    )
+    mode = "max" if ledger.is_bigger_better else "min"
+    limits = Limits(sweep.budget, ledger=ledger, folder=folder)
+    searcher = RaySearcher(proposer, ledger=ledger, variant_of=variant_of)
+    callback = LedgerCallback(
+        ledger, searcher=searcher, epochs=epochs, limits=limits, keeps_curve=is_pbt,
+        metric=sweep.metric, say=say,
+    )  # fmt: skip
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler_of(sweep, ledger=ledger, epochs=epochs, mode=mode),
+            num_samples=-1,
+            max_concurrent_trials=sweep.concurrency,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(folder.resolve()),
+            failure_config=tune.FailureConfig(max_failures=sweep.retries),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=3) if is_pbt else None,
+            callbacks=[callback],
+            stop=limits,
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    limits.raise_if_full()

@@ -1,0 +1,68 @@
+"""What a trial may see: the training and the validation part of the data, prepared once.
+
+There is no test part here, and nothing in this package makes a loader of one.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.utils import init_seed
+
+from recbole_llm.build import create_dataset, require_candidates
+from recbole_llm.config import LLMConfig
+from recbole_llm.data.features import ItemVectors
+
+SHAPES = ("item_features", "empty_text", "min_text_coverage", "training")
+
+
+@dataclass(frozen=True)
+class SelectionData:
+    """The parts of a dataset that selection needs, without any configuration.
+
+    Attributes:
+        train: The training part, a RecBole dataset.
+        valid: The validation part.
+        vectors: The text vectors of the catalogue, or None where no item feature is text.
+    """
+
+    train: Any
+    valid: Any
+    vectors: ItemVectors | None
+
+    @classmethod
+    def prepare(cls, config: LLMConfig) -> SelectionData:
+        """Read, split and encode a dataset, and drop the test part.
+
+        Raises:
+            RequestError: If the data, or a setting about it, is wrong.
+        """
+        init_seed(config["seed"], config["reproducibility"])
+        dataset = create_dataset(config)
+        require_candidates(config, dataset)
+        train, valid, _ = dataset.build()
+        vectors = train.item_vectors() if config["item_features"] is not None else None
+        for part in (train, valid):
+            part.config = None
+        return cls(train, valid, vectors)
+
+    def loaders(self, config: LLMConfig) -> tuple[Any, Any]:
+        """Return the loaders of training and validation under a trial's configuration."""
+        train, valid = copy.copy(self.train), copy.copy(self.valid)
+        for part in (train, valid):
+            part.config, part.given_vectors = config, self.vectors
+        nothing = valid.copy(valid.inter_feat[:0])  # RecBole's samplers want three parts
+        samplers = create_samplers(config, train, [train, valid, nothing])
+        make_train, make_valid = (get_dataloader(config, phase) for phase in ("train", "valid"))
+        return (
+            make_train(config, train, samplers[0], shuffle=config["shuffle"]),
+            make_valid(config, valid, samplers[1], shuffle=False),
+        )
+
+
+def shapes_data(key: str) -> bool:
+    """Tell whether each value of a setting needs data of its own."""
+    return key.startswith(("text_", "whitening")) or key in SHAPES

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+
+from recbole_llm.job import Job, Outcome, failure
+from recbole_llm.job_child import train
 
 torch.set_num_threads(1)  # two workers run the tests, on two cores
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
@@ -83,3 +88,20 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"{SHARED_DATA} is absent: real datasets beyond ml-100k are not here")
     return SHARED_DATA
+
+
+@pytest.fixture
+def train_here() -> Callable[[Job], Outcome]:
+    """Return a function that stands in for a process, but trains, in this one."""
+    return _train_here
+
+
+def _train_here(job: Job) -> Outcome:
+    run_dir = Path(job.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        train(job)
+    except Exception as error:
+        return Outcome(None, None, failure(error, traceback=traceback.format_exc()), 1.0)
+    result = json.loads((run_dir / "result.json").read_text("utf-8"))
+    return Outcome(result, (run_dir / "ranks.csv.gz").read_bytes(), None, 1.0)

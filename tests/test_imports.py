@@ -249,8 +249,11 @@ def test_leaderboards_know_records_only(name: str) -> None:
 
 def test_language_models_are_imported_inside_functions() -> None:
     heavy = {"sentence_transformers", "transformers", "huggingface_hub", "ray"}
+    on_ray = "recbole_llm.sweep.ray_parts"  # subclasses what Ray has, and is imported late itself
     for file in FILES:
-        assert not {n.split(".")[0] for n in imports(file, top_level=True)} & heavy, file
+        names = imports(file, top_level=True)
+        if file.stem != "ray_parts":
+            assert not {n.split(".")[0] for n in names} & heavy and on_ray not in names, file
 
 
 def test_only_the_command_line_prints() -> None:

@@ -85,10 +85,7 @@ class TreeParzen:
         self._optuna, self._sweep, self._ledger = optuna, sweep, ledger
         before = ledger.trials("trial")
         self._again = [one for one in before if not one.is_over]
-        sampler = optuna.samplers.TPESampler(
-            seed=(sweep.seed + len(before)) % 2**32, multivariate=True, group=True,
-            warn_independent_sampling=False,
-        )  # fmt: skip
+        sampler = optuna.samplers.TPESampler(seed=(sweep.seed + len(before)) % 2**32)
         self._study = optuna.create_study(
             sampler=sampler, direction="maximize" if ledger.is_bigger_better else "minimize"
         )

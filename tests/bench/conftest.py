@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from recbole_llm.bench.results import record_path, spec_id
 from recbole_llm.bench.specs import RunSpec
 from recbole_llm.cli import main
 from recbole_llm.job import Job, Outcome, failure
-from recbole_llm.job_child import train
 
 TOY: dict[str, Any] = {
     "about": "Toys.",
@@ -111,23 +109,6 @@ def bench(monkeypatch, capsys, toy_data: Path) -> Bench:
     caller = Bench(capsys, toy_data)
     monkeypatch.setattr("recbole_llm.bench.runner.execute", caller.execute)
     return caller
-
-
-@pytest.fixture
-def train_here() -> Callable[[Job], Outcome]:
-    """Return a function that stands in for a process, but trains, in this one."""
-    return _train_here
-
-
-def _train_here(job: Job) -> Outcome:
-    run_dir = Path(job.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        train(job)
-    except Exception as error:
-        return Outcome(None, None, failure(error, traceback=traceback.format_exc()), 1.0)
-    result = json.loads((run_dir / "result.json").read_text("utf-8"))
-    return Outcome(result, (run_dir / "ranks.csv.gz").read_bytes(), None, 1.0)
 
 
 @pytest.fixture

@@ -1,0 +1,236 @@
+"""``recbole-llm tune`` from its file to its outcome, one trial after another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_llm.bench.checks import check_suite
+from recbole_llm.cli import main
+from recbole_llm.sweep.trial import run_trial
+
+pytestmark = pytest.mark.usefixtures("without_ray")
+RESULTS = Path("results/tuning/toy")
+
+
+@pytest.fixture
+def tune(capsys, toy_data, train_here, monkeypatch):
+    """Return the command; its exit code, what it printed, and its complaints."""
+    monkeypatch.setattr("recbole_llm.sweep.outcome.execute", train_here)
+
+    def call(*argv: object) -> tuple[int, dict, str]:
+        code = main(["tune", *map(str, argv), f"--data_path={toy_data}"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out.splitlines()[-1]) if code == 0 else {}, err
+
+    return call
+
+
+def trials(role: str = "trial") -> list[dict]:
+    """Return the records of trials in the order of their numbers."""
+    found = [json.loads(file.read_text()) for file in (RESULTS / "trials").glob("*.json")]
+    return sorted((one for one in found if one["role"] == role), key=lambda one: one["number"])
+
+
+def test_a_sweep_ends_in_a_winner_tested_once(tune, write_sweep) -> None:
+    code, said, err = tune(write_sweep())
+    assert code == 0, err
+    best = max(trials(), key=lambda one: one["best"])
+    assert len(trials()) == 3 and len(trials("finalist")) == 4
+    assert {one["seed"] for one in trials()} == {2020}
+    assert {one["seed"] for one in trials("finalist")} == {1, 2}
+    outcome = json.loads((RESULTS / "outcome.json").read_text())
+    of_winner = [o for o in trials("finalist") if o["point"] == outcome["winner"]["point"]]
+    assert outcome["winner"]["scores"] == {str(o["seed"]): o["best"] for o in of_winner}
+    assert outcome["winner"]["mean"] == max(
+        sum(o["best"] for o in trials("finalist") if o["point"] == point) / 2
+        for point in (one["point"] for one in trials("finalist"))
+    )
+    tests = sorted(file.name for file in (RESULTS / "tests").glob("*.json"))
+    assert [name[-10:] for name in tests] == ["seed1.json", "seed2.json"]
+    assert said["test"]["scores"] == outcome["test"]["scores"] and best["best"] > 0
+    lines = (RESULTS / "trials.jsonl").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(1, 8))
+
+
+def test_the_winner_scores_as_a_run_what_it_scored_as_a_finalist(tune, write_sweep) -> None:
+    """The run that is tested is the trial that was chosen, to the last bit."""
+    tune(write_sweep())
+    outcome = json.loads((RESULTS / "outcome.json").read_text())
+    for file in (RESULTS / "tests").glob("*.json"):
+        run = json.loads(file.read_text())
+        assert run["best_valid_score"] == outcome["winner"]["scores"][str(run["seed"])]
+
+
+def test_a_suite_can_name_what_it_chose(tune, write_sweep, tmp_path) -> None:
+    _, said, _ = tune(write_sweep())
+    best = yaml.safe_load(Path(said["best"]).read_text())
+    assert said["best"].endswith("tuning/best/LLMInterestLSTM@toy.yaml")
+    assert {key: best[key] for key in said["point"]} == said["point"]
+    assert "topk" not in best and best["epochs"] == 3  # protocol is the suite's own
+    suite = {
+        "metric": "ndcg@3", "settings": {"topk": [3], "valid_metric": "NDCG@3"},
+        "datasets": {"toy": {}},
+        "models": {"tuned": {"model": "LLMInterestLSTM", "best": said["best"]}},
+    }  # fmt: skip
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump(suite))
+    _, (run,) = check_suite(file, data_path=tmp_path / "data")
+    assert run.settings["learning_rate"] == said["point"]["learning_rate"]
+
+
+def test_the_report_tells_of_trials_winner_and_cost(tune, write_sweep) -> None:
+    tune(write_sweep(about="A <script>alert(1)</script> & more."))
+    report = (RESULTS / "report.md").read_text()
+    page = (RESULTS / "report.html").read_text()
+    outcome = json.loads((RESULTS / "outcome.json").read_text())
+    for text in (
+        f"{outcome['test']['mean']:.4f}",
+        "trial-hours",
+        "learning_rate",
+        "LLMInterestLSTM",
+    ):
+        assert text in report and text in page
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+    for name in ("best-so-far", "curves", "parallel"):
+        assert (RESULTS / "figures" / f"{name}.svg").stat().st_size > 1000
+        assert f"figures/{name}.svg" in report
+
+
+def test_it_is_rendered_to_the_same_bytes_again(tune, write_sweep) -> None:
+    file = write_sweep()
+    tune(file)
+    names = ["report.html", "figures/curves.svg", "figures/curves.png", "figures/parallel.svg"]
+    before = [(RESULTS / name).read_bytes() for name in names[1:]]
+    code, _, err = tune(file, "--resume")
+    assert code == 0 and "7 trials are there, 0 begin anew." in err
+    assert [(RESULTS / name).read_bytes() for name in names[1:]] == before
+
+
+def test_a_sweep_is_not_overwritten_by_mistake(tune, write_sweep) -> None:
+    file = write_sweep()
+    tune(file)
+    code, _, err = tune(file)
+    assert code == 2 and "holds 7 trials. Go on with --resume, or name another folder" in err
+
+
+def test_another_sweep_does_not_go_on_with_these_trials(tune, write_sweep) -> None:
+    tune(write_sweep())
+    changed = write_sweep(space={"num_layers": {"int": [1, 3]}}, seed=1)
+    code, _, err = tune(changed, "--resume")
+    assert code == 2 and "seed, space changed since the trials in" in err
+
+
+def test_a_larger_budget_goes_on(tune, write_sweep) -> None:
+    tune(write_sweep(budget={"trials": 2}))
+    before = trials()
+    code, _, _ = tune(write_sweep(budget={"trials": 4}), "--resume")
+    assert code == 0 and trials()[:2] == before
+    assert len(trials()) == 4
+
+
+def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monkeypatch) -> None:
+    """Killed in the middle of the second trial."""
+
+    def dies(task, point, *, report, **rest):
+        def killed(epoch, trainer):
+            report(epoch, trainer)
+            if len(trials()) == 2:
+                raise KeyboardInterrupt
+
+        run_trial(task, point, report=killed, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recbole_llm.sweep.local.run_trial", dies)
+        assert tune(write_sweep())[0] == 130
+    first, second = trials()
+    assert (first["state"], second["state"], len(second["curve"])) == ("done", "running", 1)
+    code, _, err = tune(write_sweep(), "--resume")
+    assert code == 0 and "1 trials are there, 1 begin anew." in err
+    assert trials()[0] == first
+    assert (trials()[1]["attempts"], trials()[1]["state"]) == (2, "done")
+    assert trials()[1]["id"] == second["id"]
+
+
+def test_a_damaged_record_is_run_again(tune, write_sweep) -> None:
+    tune(write_sweep())
+    before = {one["id"]: one["best"] for one in trials()}
+    victim = RESULTS / "trials" / f"{trials()[1]['id']}.json"
+    victim.write_text(victim.read_text()[:40])
+    code, _, err = tune(write_sweep(), "--resume")
+    assert code == 0 and f"{victim.name}: is no trial's record, and is made again" in err
+    assert {one["id"]: one["best"] for one in trials()} == before
+
+
+def test_a_trial_that_fails_is_recorded_and_the_rest_go_on(tune, write_sweep) -> None:
+    space = {"temperature": {"choice": [1.0, 1e-44, 0.5]}}
+    code, said, err = tune(write_sweep(space=space, searcher="grid", budget={}))
+    assert code == 0
+    states = {one["point"]["temperature"]: one["state"] for one in trials()}
+    assert states == {1.0: "done", 1e-44: "failed", 0.5: "done"}
+    (failed,) = [one for one in trials() if one["state"] == "failed"]
+    assert (
+        failed["error"]["type"] == "NonFiniteError" and "Traceback" in failed["error"]["traceback"]
+    )
+    assert "FAILED" in err and said["point"]["temperature"] != 1e-44
+    assert "## Failed" in (RESULTS / "report.md").read_text()
+
+
+def test_where_all_trials_fail_there_is_no_winner(tune, write_sweep) -> None:
+    file = write_sweep(space={"temperature": {"choice": [1e-44]}}, searcher="grid", budget={})
+    code, _, err = tune(file)
+    assert code == 1 and "none of 1 trials has a score. The first: " in err
+    assert not (RESULTS / "outcome.json").exists() and not Path("tuning/best").exists()
+
+
+def test_hours_end_a_sweep(tune, write_sweep, monkeypatch) -> None:
+    """The trial that runs then is stopped, and counts as far as it came."""
+    late = property(lambda ledger: 2.0 * any(one.curve for one in ledger.trials()))
+    monkeypatch.setattr("recbole_llm.sweep.ledger.Ledger.hours", late)
+    code, _, _ = tune(write_sweep(budget={"hours": 1.0}))
+    assert code == 0
+    (only,) = trials()
+    assert (only["state"], len(only["curve"])) == ("stopped", 1)
+
+
+def test_a_failed_test_run_is_tried_again_by_resume(tune, write_sweep, monkeypatch) -> None:
+    from recbole_llm.job import Outcome
+
+    broken = {"type": "X", "message": "the disk is on fire", "traceback": ""}
+    with monkeypatch.context() as patch:
+        patch.setattr("recbole_llm.sweep.outcome.execute", lambda _: Outcome(None, None, broken, 1))
+        code, _, err = tune(write_sweep())
+    assert code == 1 and "the disk is on fire" in err and "--resume tries them again" in err
+    before = trials() + trials("finalist")
+    code, _, _ = tune(write_sweep(), "--resume")
+    assert code == 0 and trials() + trials("finalist") == before
+
+
+def test_what_needs_ray_says_so(tune, write_sweep) -> None:
+    code, _, err = tune(write_sweep(scheduler="asha"))
+    assert code == 2 and "scheduler: asha needs Ray. Run: pip install 'ray[tune]>=2.54'" in err
+    code, _, err = tune(write_sweep(), "--address=auto")
+    assert code == 2 and "--address needs Ray" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--resum"], "unknown option '--resum'. Did you mean '--resume'"),
+        (["--results"], "--results: must have one value"),
+        (["again.yaml"], "name one sweep, received"),
+        (["--resume=1"], "--resume: takes no value"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(tune, write_sweep, argv, words) -> None:
+    code, _, err = tune(write_sweep(), *argv)
+    assert code == 2 and words in err
+
+
+def test_help_is_shown(capsys) -> None:
+    assert main(["tune", "--help"]) == 0
+    assert "usage: recbole-llm tune SWEEP.yaml" in capsys.readouterr().out

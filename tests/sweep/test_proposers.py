@@ -1,0 +1,113 @@
+"""What is tried next, from the beginning and after a stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from recbole_llm.errors import RequestError
+from recbole_llm.sweep.ledger import TRIALS, Ledger
+from recbole_llm.sweep.proposers import finalists_of, proposer_of
+
+PEAK = {"dropout_prob": {"uniform": [0.0, 0.9]}, "scoring": {"choice": ["inner", "cosine"]}}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    (tmp_path / TRIALS).mkdir()
+    return Ledger(tmp_path)
+
+
+def score(point) -> float:
+    return (point["scoring"] == "cosine") - (point["dropout_prob"] - 0.6) ** 2
+
+
+def try_all(proposer, ledger: Ledger, most: int = 1000) -> list[dict]:
+    """Try what is proposed, as a sweep does, and return the points."""
+    points = []
+    while len(points) < most and (one := proposer.next()) is not None:
+        ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
+        ledger.add(one.id, epoch=0, score=score(one.point), seconds=1.0, point=one.point)
+        ledger.end(one.id, "done")
+        proposer.tell(one.id, score(one.point))
+        points.append(one.point)
+    return points
+
+
+@pytest.mark.parametrize("searcher", ["random", "tpe"])
+def test_after_a_stop_only_what_is_missing_is_proposed(sweep, ledger, searcher: str) -> None:
+    one = sweep(space=PEAK, searcher=searcher, budget={"trials": 12})
+    before = try_all(proposer_of(one, ledger), ledger, most=5)
+    stopped = proposer_of(one, ledger).next()
+    ledger.begin(stopped.id, point=stopped.point, seed=stopped.seed)  # and no more of it
+    again = Ledger(ledger.folder)
+    again.read()
+    after = try_all(proposer_of(one, again), again)
+    assert len(before) == 5 and len(after) == 7 and after[0] == stopped.point
+    assert len(again.trials()) == 12 and all(point not in before for point in after)
+
+
+def test_random_points_are_the_same_with_and_without_a_stop(sweep, ledger, tmp_path) -> None:
+    one = sweep(space=PEAK, budget={"trials": 6})
+    points = try_all(proposer_of(one, ledger), ledger, most=2)
+    points += try_all(proposer_of(one, ledger), ledger)
+    (tmp_path / "other" / TRIALS).mkdir(parents=True)
+    other = Ledger(tmp_path / "other")
+    assert try_all(proposer_of(one, other), other) == points
+
+
+def test_tpe_learns_where_scores_are_high(sweep, ledger: Ledger) -> None:
+    """Its later points are better than chance, after a stop too."""
+    one = sweep(space=PEAK, searcher="tpe", budget={"trials": 40})
+    early = try_all(proposer_of(one, ledger), ledger, most=25)[:10]  # drawn at random
+    again = Ledger(ledger.folder)
+    again.read()
+    late = try_all(proposer_of(one, again), again)
+    assert len(late) == 15
+    assert fmean(map(score, late)) > fmean(map(score, early)) + 0.2
+    assert max(map(score, late)) > 0.99
+
+
+def test_tpe_holds_its_budget_while_several_run(sweep, ledger: Ledger) -> None:
+    proposer = proposer_of(sweep(space=PEAK, searcher="tpe", budget={"trials": 3}), ledger)
+    taken = [proposer.next() for _ in range(4)]
+    assert taken[3] is None and len({one.id for one in taken[:3]}) == 3
+
+
+def test_a_small_space_ends_under_tpe_too(sweep, ledger: Ledger) -> None:
+    space = {"scoring": PEAK["scoring"], "dropout_prob": {"choice": [0.1, 0.6]}}
+    one = sweep(space=space, searcher="tpe", budget={"trials": 30})
+    assert len(try_all(proposer_of(one, ledger), ledger)) == 4
+
+
+def test_lists_are_choices_of_tpe(sweep, ledger: Ledger) -> None:
+    space = {**PEAK, "augmentation": {"choice": [[], ["drop", "mask"]]}}
+    one = sweep(space=space, searcher="tpe", budget={"trials": 8})
+    try_all(proposer_of(one, ledger), ledger, most=4)
+    points = try_all(proposer_of(one, ledger), ledger)
+    assert all(point["augmentation"] in ([], ["drop", "mask"]) for point in points)
+
+
+def test_without_optuna_the_way_out_is_said(sweep, ledger, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(
+        RequestError, match=r"tpe needs Optuna. Run: pip install 'recbole-llm\[tune"
+    ):
+        proposer_of(sweep(searcher="tpe"), ledger)
+
+
+def test_finalists_are_the_best_points_under_other_seeds(sweep, ledger: Ledger) -> None:
+    one = sweep(space=PEAK, budget={"trials": 5}, finalists={"top": 2, "seeds": [7, 8]})
+    try_all(proposer_of(one, ledger), ledger)
+    wanted = finalists_of(one, ledger)
+    best = [trial.point for trial in ledger.ranked()[:2]]
+    assert [(w.point, w.seed) for w in wanted] == [(p, s) for p in best for s in (7, 8)]
+    assert {w.role for w in wanted} == {"finalist"} and len({w.id for w in wanted}) == 4
+
+
+def test_one_point_needs_no_finalists(sweep, ledger: Ledger) -> None:
+    one = sweep(space=PEAK, budget={"trials": 1})
+    try_all(proposer_of(one, ledger), ledger)
+    assert finalists_of(one, ledger) == []

@@ -1,0 +1,128 @@
+"""Sweeps in YAML: what they hold, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recbole_llm.cli import main
+from recbole_llm.errors import RequestError
+from recbole_llm.sweep.checks import check_sweep
+
+SWEEPS = sorted((Path(__file__).parents[2] / "tuning").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_the_sweeps_of_this_repository_are_sound(file: Path) -> None:
+    sweep = check_sweep(file)
+    assert file.stem == sweep.model.lower()
+
+
+def test_they_have_equal_budgets_and_differ_in_nothing_but_model_and_space() -> None:
+    sweeps = [check_sweep(file) for file in SWEEPS]
+    assert len(sweeps) == 7
+    names = ("dataset", "metric", "protocol", "budget", "searcher", "scheduler", "seed",
+             "finalists", "resources")  # fmt: skip
+    assert {str([getattr(one, name) for name in names]) for one in sweeps} == {
+        str([getattr(sweeps[0], name) for name in names])
+    }
+
+
+WRONG = {
+    "two kinds": (
+        {"space": {"learning_rate": {"uniform": [0.1, 1.0], "choice": [1]}}},
+        r"space.learning_rate: must hold one of uniform, loguniform, int, choice",
+    ),
+    "no kind": ({"space": {"learning_rate": {}}}, "must hold one of uniform"),
+    "upside down": (
+        {"space": {"learning_rate": {"uniform": [1.0, 0.1]}}},
+        r"space.learning_rate.uniform: must be \[low, high\], low below high, received",
+    ),
+    "log of zero": (
+        {"space": {"learning_rate": {"loguniform": [0.0, 0.1]}}},
+        "loguniform.0: must be greater than 0, received 0.0",
+    ),
+    "a choice twice": (
+        {"space": {"num_layers": {"choice": [1, 1]}}},
+        "space.num_layers.choice: must be distinct",
+    ),
+    "unknown key": ({"budgets": {}}, "unknown key 'budgets'. Did you mean 'budget'"),
+    "unknown kind": (
+        {"space": {"num_layers": {"chioce": [1]}}},
+        "space.num_layers: unknown key 'chioce'. Did you mean 'choice'",
+    ),
+    "unknown setting": (
+        {"space": {"learning_rat": {"choice": [1.0]}}},
+        "unknown setting 'learning_rat'. Did you mean 'learning_rate'",
+    ),
+    "bad end": (
+        {"space": {"dropout_prob": {"uniform": [0.0, 1.0]}}},
+        "space.dropout_prob: must be less than 1, received 1.0",
+    ),
+    "set twice": (
+        {"space": {"epochs": {"int": [1, 2]}}},
+        "space.epochs: is set for all trials too. Keep one.",
+    ),
+    "seed": ({"space": {"seed": {"int": [1, 2]}}}, "space.seed: cannot be tried"),
+    "metric in settings": (
+        {"settings": {"valid_metric": "NDCG@3"}},
+        r"settings: cannot hold valid_metric \(the sweep's metric is it\)",
+    ),
+    "protocol": (
+        {"space": {"MAX_ITEM_LIST_LENGTH": {"int": [10, 50]}}},
+        "space.MAX_ITEM_LIST_LENGTH: says how is measured; trials would not compare",
+    ),
+    "unknown metric": ({"metric": "ndgc@3"}, "unknown metric 'ndgc'. Did you mean 'ndcg'"),
+    "no end": ({"budget": {}}, "budget: must hold trials or hours, else the sweep has no end"),
+    "grid of a continuum": (
+        {"searcher": "grid"},
+        "space.learning_rate: a grid needs values it can visit one by one, choice or int",
+    ),
+    "condition on nothing": (
+        {"space": {"num_layers": {"int": [1, 2], "when": {"scoring": "cosine"}}}},
+        "space.num_layers.when.scoring: unknown setting above it 'scoring'",
+    ),
+    "condition never met": (
+        {
+            "space": {
+                "scoring": {"choice": ["inner"]},
+                "temperature": {"uniform": [0.1, 1.0], "when": {"scoring": "cosine"}},
+            }
+        },
+        "space.temperature.when.scoring: must be a value of scoring, received 'cosine'",
+    ),
+    "pbt of a shape": (
+        {"scheduler": "pbt"},
+        "space.num_layers: pbt changes settings of a trained model, of which it is not",
+    ),
+    "continuum of vectors": (
+        {"space": {"text_max_length": {"uniform": [4.0, 8.0]}}},
+        "space.text_max_length: each value needs vectors of its own. Use choice or int",
+    ),
+    "a control": ({"model": "Popularity", "settings": {}}, "is not trained in our loop"),
+    "no validation": (
+        {"settings": {"eval_step": 2}}, "eval_step: must be 1: every epoch is validated",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "words"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_said(write_sweep, toy_data, parts, words) -> None:
+    with pytest.raises(RequestError, match=words):
+        check_sweep(write_sweep(**parts), data_path=toy_data)
+
+
+def test_all_that_is_wrong_is_said_at_once(write_sweep, capsys) -> None:
+    file = write_sweep(
+        budget={}, space={"seed": {"int": [1, 2]}, "topk": {"choice": [1, 2]}}, model="LSTN"
+    )
+    assert main(["check", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "5 problems" in said
+    assert all(word in said for word in ("budget:", "space.seed:", "space.topk:", "dataset:"))
+
+
+def test_check_tells_sweeps_from_other_files(write_sweep, capsys) -> None:
+    assert main(["check", str(write_sweep(dataset="ml-100k"))]) == 0
+    assert "toy.yaml: ok" in capsys.readouterr().out

@@ -174,14 +174,17 @@ def _ensemble(argv: Sequence[str]) -> None:
 
     require_recbole()
     from recbole_llm.ensemble import evaluate_ensemble
-    from recbole_llm.parsing import parse_value, split_arguments
+    from recbole_llm.parsing import parse_value, split_command
 
-    names = [word for word in argv if not word.startswith("--")]
-    given = split_arguments([word for word in argv if word.startswith("--")])
-    filter_seen = given.pop("filter_seen", None)
+    names, given, _ = split_command(
+        argv,
+        place="recbole-llm ensemble",
+        wants="run directories",
+        options=("filter_seen",),
+        num_words=None,
+    )
+    filter_seen = given.get("filter_seen")
     value = None if filter_seen is None else parse_value("filter_seen", filter_seen)
-    if given:
-        raise RequestError(unknown_name("option", f"--{next(iter(given))}", ["--filter_seen"]))
     if not isinstance(value, bool | None):
         raise RequestError(f"--filter_seen: must be true or false, received {filter_seen!r}.")
     _print_json(evaluate_ensemble(names, filter_seen=value))

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -79,6 +80,11 @@ def run_tasks(
 
 def _connected(address: str | None) -> Any:
     if address is None:
+        if "ray" in sys.modules and not OWN_CLUSTER.items() <= os.environ.items():
+            raise RequestError(
+                "Ray was imported before its cluster could be made safe. Use the command line, or "
+                f"set {' and '.join(f'{key}={value}' for key, value in OWN_CLUSTER.items())} first."
+            )
         os.environ |= {**OWN_CLUSTER, TOKEN: os.environ.get(TOKEN, secrets.token_hex(32))}
     elif address != "auto":
         _require_answer(address)

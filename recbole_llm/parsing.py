@@ -79,6 +79,7 @@ def split_command(
     options: Sequence[str],
     flags: Sequence[str] = (),
     num_words: int | None = 1,
+    problems: list[str] | None = None,
 ) -> tuple[list[str], dict[str, str], set[str]]:
     """Split the words of a command of ours into plain words, options with values, and flags.
 
@@ -89,11 +90,12 @@ def split_command(
         options: Options that have a value: ``--name=value`` or ``--name value``.
         flags: Options that have none.
         num_words: How many plain words there must be; any number of them if None.
+        problems: Gets what is wrong, for a caller that looks for more before it raises.
 
     Raises:
         RequestError: If anything is wrong; all that is wrong at once.
     """
-    plain, given, chosen, problems = [], {}, set(), []
+    plain, given, chosen, found = [], {}, set(), []
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -102,20 +104,22 @@ def split_command(
             plain.append(word)
         elif name in flags:
             chosen.add(name)
-            problems += [f"--{name}: takes no value."] if equals else []
+            found += [f"--{name}: takes no value."] if equals else []
         elif name not in options:
             known = [f"--{one}" for one in (*options, *flags)]
-            problems.append(unknown_name("option", f"--{name}", known))
+            found.append(unknown_name("option", f"--{name}", known))
         else:
             if not equals and rest and not rest[0].startswith("--"):
                 value = rest.pop(0)
             if not value or name in given:
-                problems.append(f"--{name}: must have one value. Write --{name}=VALUE.")
+                found.append(f"--{name}: must have one value. Write --{name}=VALUE.")
             given[name] = value
     if num_words is not None and len(plain) != num_words:
-        problems.append(f"name {wants}, received {' '.join(plain) or 'none'}.")
-    if problems:
-        raise RequestError(all_problems(place, problems))
+        found.append(f"name {wants}, received {' '.join(plain) or 'none'}.")
+    if problems is not None:
+        problems += found
+    elif found:
+        raise RequestError(all_problems(place, found))
     return plain, given, chosen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from recbole_llm.cluster import OWN_CLUSTER, TOKEN
 from recbole_llm.job import Job, Outcome, failure
 from recbole_llm.job_child import train
 
+os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64}  # before any test imports Ray
 torch.set_num_threads(1)  # two workers run the tests, on two cores
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too

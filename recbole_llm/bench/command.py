@@ -11,9 +11,10 @@ from recbole_llm.bench.checks import DEFAULT_DATA, check_suite, has_data
 from recbole_llm.bench.plan import Planned, plan, plan_lines, to_run
 from recbole_llm.bench.ray_runner import RayRunner
 from recbole_llm.bench.runner import Executor, Runner, run_here, write_plan
-from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.parsing import split_arguments
+from recbole_llm.errors import RequestError, all_problems
+from recbole_llm.parsing import split_command
 
+PLACE = "recbole-llm bench"
 FLAGS = ("plan", "force")
 OPTIONS = ("results", "only", "seeds", "seed", "data_path", "address", "gpus", "cpus")
 USAGE = """\
@@ -87,31 +88,23 @@ def parse(argv: Sequence[str]) -> Request:
     Raises:
         RequestError: If it is wrong; all that is wrong at once.
     """
-    flags = {f"--{flag}" for flag in FLAGS}
-    files, words = _apart([word for word in argv if word not in flags])
-    given = split_arguments(words)
-    problems = [
-        f"--{name}: takes no value."
-        if name in FLAGS
-        else unknown_name("option", name, (*FLAGS, *OPTIONS))
-        for name in given
-        if name not in OPTIONS
-    ]
-    if len(files) != 1:
-        problems.append(f"name one suite, received {files}.")
+    problems: list[str] = []
+    files, given, flags = split_command(
+        argv, place=PLACE, wants="one suite", options=OPTIONS, flags=FLAGS, problems=problems
+    )
     if {"seed", "seeds"} <= given.keys():
         problems.append("--seed and --seeds are given. Keep one.")
     seeds = _numbers(given.get("seeds", given.get("seed")), problems)
     gpus, cpus = (_share(name, given.get(name), problems) for name in ("gpus", "cpus"))
     if problems:
-        raise RequestError(all_problems("recbole-llm bench", problems))
+        raise RequestError(all_problems(PLACE, problems))
     suite = Path(files[0])
     on_ray = {"address", "gpus", "cpus"} & given.keys()
     return Request(
         suite=suite,
         results=Path(given.get("results", Path("results") / suite.stem)),
-        is_plan="--plan" in argv,
-        is_forced="--force" in argv,
+        is_plan="plan" in flags,
+        is_forced="force" in flags,
         only=given.get("only"),
         seeds=seeds,
         data_path=Path(given["data_path"]) if "data_path" in given else None,
@@ -119,21 +112,6 @@ def parse(argv: Sequence[str]) -> Request:
         if on_ray
         else run_here,
     )
-
-
-def _apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate files from options and their values."""
-    files, options = [], []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            files.append(word)
-            continue
-        options.append(word)
-        if "=" not in word and rest and not rest[0].startswith("--"):
-            options.append(rest.pop(0))
-    return files, options
 
 
 def _numbers(text: str | None, problems: list[str]) -> tuple[int, ...] | None:

@@ -10,8 +10,9 @@ from typing import Any
 from recbole_llm.bench.boards import Boards
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.tables import csv_text, latex, markdown
-from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.errors import RequestError
 from recbole_llm.files import atomic_path
+from recbole_llm.parsing import split_command
 
 OPTIONS = ("out", "reference")
 
@@ -29,7 +30,10 @@ def leaderboard(argv: Sequence[str]) -> dict[str, Any]:
     Raises:
         RequestError: If the request or a file of results is wrong.
     """
-    folder, options = _request(argv)
+    words, options, _ = split_command(
+        argv, place="recbole-llm leaderboard", wants="one folder of results", options=OPTIONS
+    )
+    folder = Path(words[0])
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder. Name one that recbole-llm bench has filled.")
     boards = read_boards(folder, reference=options.get("reference"))
@@ -41,29 +45,6 @@ def leaderboard(argv: Sequence[str]) -> dict[str, Any]:
         "runs": num_runs,
         "files": [str(path) for path in files],
     }
-
-
-def _request(argv: Sequence[str]) -> tuple[Path, dict[str, str]]:
-    folders, options, problems = [], {}, []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            folders.append(word)
-            continue
-        name, equals, value = word[2:].partition("=")
-        if not equals and words:
-            value = words.pop(0)
-        if name not in OPTIONS:
-            problems.append(unknown_name("option", name, OPTIONS))
-        elif not value or name in options:
-            problems.append(f"--{name}: must have one value. Write --{name}=VALUE.")
-        options[name] = value
-    if len(folders) != 1:
-        problems.append(f"must name one folder of results, received {' '.join(folders) or 'none'}.")
-    if problems:
-        raise RequestError(all_problems("recbole-llm leaderboard", problems))
-    return Path(folders[0]), options
 
 
 def render(boards: Boards, out: Path) -> list[Path]:

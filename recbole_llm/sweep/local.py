@@ -11,6 +11,7 @@ from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.selection import SelectionData
 from recbole_llm.sweep.specs import Sweep
 from recbole_llm.sweep.trial import Epoch, Task, described, run_trial
+from recbole_llm.sweep.variants import variant_of
 
 
 class _HoursAreOverError(Exception):
@@ -24,7 +25,6 @@ def run_here(
     ledger: Ledger,
     task: Task,
     data: Mapping[str, SelectionData],
-    variant_of: Callable[[Mapping[str, Any]], str],
     say: Callable[[str], None],
 ) -> None:
     """Run what a proposer proposes until it has no more or the hours are over.
@@ -35,7 +35,6 @@ def run_here(
         ledger: Hears what becomes of it.
         task: What the trials share.
         data: Prepared data by variant.
-        variant_of: Which variant of the data a point wants.
         say: Hears a line of each event.
     """
     hours = sweep.budget.hours

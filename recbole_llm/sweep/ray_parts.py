@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.specs import Budget, Dimension, Sweep
 
+TRIAL = "trial"  # what Ray calls the trial function with is a trial of ours under this key
 GIB = 2**30
 PATIENCE = 5  # seconds between two looks at the disk
 
@@ -41,40 +42,29 @@ class NotKept:
 
 
 class RaySearcher(NotKept, Searcher):
-    """Hands the trials of a proposer to Ray.
+    """Hands the trials of a proposer to Ray, one when a trial may begin."""
 
-    Attributes:
-        wanted: The trial of each of Ray's trial ids.
-    """
-
-    def __init__(
-        self, proposer: Proposer, *, ledger: Ledger, variant_of: Callable[[Mapping[str, Any]], str]
-    ) -> None:
+    def __init__(self, proposer: Proposer, *, ledger: Ledger) -> None:
         super().__init__()
-        self.wanted: dict[str, Wanted] = {}
-        self._proposer, self._ledger, self._variant_of = proposer, ledger, variant_of
+        self._names: dict[str, str] = {}
+        self._proposer, self._ledger = proposer, ledger
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Return what the trial function is called with."""
         one = self._proposer.next()
         if one is None:
             return str(Searcher.FINISHED)
-        self.wanted[trial_id] = one
-        return {
-            "point": one.point,
-            "seed": one.seed,
-            "variant": self._variant_of(one.point),
-            "is_bigger_better": self._ledger.is_bigger_better,
-        }
+        self._names[trial_id] = one.id
+        return {TRIAL: asdict(one)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the proposer the best score, None of a trial that failed."""
-        one = self.wanted[trial_id]
-        known = self._ledger.get(one.id)
+        name = self._names[trial_id]
+        known = self._ledger.get(name)
         has_failed = error or known is None or bool((result or {}).get("error"))
-        self._proposer.tell(one.id, None if has_failed or known is None else known.best)
+        self._proposer.tell(name, None if has_failed or known is None else known.best)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the ledger is what a sweep goes on from."""
@@ -140,15 +130,19 @@ class LedgerCallback(NotKept, tune.Callback):
     """Writes what Ray tells of trials into the ledger."""
 
     def __init__(
-        self, ledger: Ledger, *, searcher: RaySearcher, epochs: int, limits: Limits,
+        self, ledger: Ledger, *, epochs: int, limits: Limits,
         keeps_curve: bool, metric: str, say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._ledger, self._searcher, self._limits = ledger, searcher, limits
+        self._ledger, self._limits = ledger, limits
         self._epochs, self._keeps_curve, self._metric, self._say = epochs, keeps_curve, metric, say
         self._begun: set[str] = set()
+        self._known: dict[str, Wanted] = {}
 
     def _wanted(self, trial: Any) -> Wanted:
-        return self._searcher.wanted[trial.trial_id]
+        """Return what a trial began as; population-based training gives it others' settings."""
+        if trial.trial_id not in self._known:
+            self._known[trial.trial_id] = Wanted(**trial.config[TRIAL])
+        return self._known[trial.trial_id]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write that a trial begins; one that was paused goes on."""
@@ -177,8 +171,6 @@ class LedgerCallback(NotKept, tune.Callback):
         error = last.get("error")
         is_done = last.get("is_last") or last.get("epoch", 0) >= self._epochs
         state: State = "failed" if error else "done" if is_done else "pruned"
-        if state == "pruned" and self._limits.stop_all():
-            state = "stopped"
         self._end(trial, state, error)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -192,16 +184,26 @@ class LedgerCallback(NotKept, tune.Callback):
         """Write that a trial's process died."""
         self._end(trial, "failed", _death(trial))
 
+    def stop_rest(self) -> None:
+        """Write that what runs still was stopped by the sweep's hours."""
+        for one in self._known.values():
+            trial = self._ledger.get(one.id)
+            if trial is not None and not trial.is_over:
+                ended = self._ledger.end(one.id, "stopped")
+                self._say(end_line(ended, self._ledger, metric=self._metric))
+
     def _end(self, trial: Any, state: State, error: Mapping[str, str] | None) -> None:
         ended = self._ledger.end(self._wanted(trial).id, state, error)
         self._say(end_line(ended, self._ledger, metric=self._metric))
 
 
 def _death(trial: Any) -> dict[str, str]:
-    error = trial.get_error()
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    message = lines[0] if lines else "its process ended; out of memory?"
-    return {"type": type(error).__name__, "message": message, "traceback": str(error)}
+    """Return what Ray wrote of the death of a trial's process."""
+    file = Path(trial.error_file) if trial.error_file else None
+    text = file.read_text(encoding="utf-8", errors="replace") if file and file.exists() else ""
+    lines = [line for line in text.splitlines() if line and not line.startswith("Failure #")]
+    message = lines[0].strip() if lines else "its process ended; out of memory?"
+    return {"type": "TrialDied", "message": message, "traceback": text}
 
 
 def scheduler_of(sweep: Sweep, *, ledger: Ledger, epochs: int, mode: str) -> TrialScheduler:
@@ -221,7 +223,7 @@ def scheduler_of(sweep: Sweep, *, ledger: Ledger, epochs: int, mode: str) -> Tri
         domains = {name: _domain(dimension) for name, dimension in sweep.space.items()}
         return PopulationBasedTraining(
             **(measure | {"metric": "score"}), perturbation_interval=grace,
-            hyperparam_mutations={"point": domains},
+            hyperparam_mutations={TRIAL: {"point": domains}},
             custom_explore_fn=_Within(sweep.space), log_config=False,
         )  # fmt: skip
     else:
@@ -269,9 +271,9 @@ class _Within:
         self._space = space
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
-        point = dict(config["point"])
+        point = dict(config[TRIAL]["point"])
         for name, dimension in self._space.items():
             if dimension.kind != "choice":
                 low, high = dimension.ends
                 point[name] = min(max(point[name], low), high)
-        return {**config, "point": point}
+        return {TRIAL: {**config[TRIAL], "point": point}}

@@ -6,20 +6,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from recbole_llm.sweep.ledger import Ledger
-from recbole_llm.sweep.proposers import Proposer
+from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.specs import Sweep
 from recbole_llm.sweep.trial import Epoch, Task, described, run_trial
+from recbole_llm.sweep.variants import variant_of
 
 STATE = "training.safetensors"
+KEPT = 4  # states of a trial; one that waits may begin from the state of another that went on
 
 
 def train_on_ray(
-    config: dict[str, Any], *, task: Task, data: Mapping[str, Any], keeps_state: bool
-) -> None:
+    config: dict[str, Any], *, task: Task, data: Mapping[str, Any], state_every: int,
+    is_bigger_better: bool,
+) -> None:  # fmt: skip
     """Be the function that Ray Tune calls for a trial; what goes wrong is told, not raised.
 
     A process that dies cannot tell; Ray does.
@@ -27,38 +31,42 @@ def train_on_ray(
     import ray
     from ray import tune
 
+    if not task.use_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = (
+            ""  # Ray leaves all in sight of one that asked for none
+        )
+    one = Wanted(**config["trial"])
     last: dict[str, Any] = {"epoch": 0, "best": None}
-    is_bigger = config["is_bigger_better"]
 
     def report(epoch: Epoch, trainer: Any) -> None:
         best = last["best"]
-        is_best = best is None or (epoch.score > best if is_bigger else epoch.score < best)
+        is_best = best is None or (epoch.score > best if is_bigger_better else epoch.score < best)
         last.update(
             epoch=epoch.epoch + 1, score=epoch.score, best=epoch.score if is_best else best,
-            seconds=epoch.seconds, point=config["point"], gpu=os.environ.get("CUDA_VISIBLE_DEVICES"),
+            seconds=epoch.seconds, point=one.point, gpu=os.environ.get("CUDA_VISIBLE_DEVICES"),
         )  # fmt: skip
-        if not keeps_state:
+        if not state_every or (epoch.epoch + 1) % state_every:
             tune.report(dict(last))
             return
         with tempfile.TemporaryDirectory() as folder:
             trainer.write_state(Path(folder) / STATE, next_epoch=epoch.epoch + 1)
             tune.report(dict(last), checkpoint=tune.Checkpoint.from_directory(folder))
 
-    arguments = {"seed": config["seed"], "data": ray.get(data[config["variant"]])}
+    arguments = {"seed": one.seed, "data": ray.get(data[variant_of(one.point)])}
     error = None
     try:
         checkpoint = tune.get_checkpoint()
         if checkpoint is None:
-            run_trial(task, config["point"], report=report, **arguments)
+            run_trial(task, one.point, report=report, **arguments)
         else:
             with checkpoint.as_directory() as folder:
                 begin = Path(folder) / STATE
-                run_trial(task, config["point"], report=report, begin_from=begin, **arguments)
+                run_trial(task, one.point, report=report, begin_from=begin, **arguments)
     except Exception as raised:  # whatever it is, it is this trial's, and the others go on
         error = described(raised)
-    worst = float("-inf") if is_bigger else float("inf")
+    worst = float("-inf") if is_bigger_better else float("inf")
     best = worst if last["best"] is None else last["best"]
-    tune.report({**last, "best": best, "is_last": True, "error": error})
+    tune.report({"score": best, **last, "best": best, "is_last": True, "error": error})
 
 
 def run_on_ray(
@@ -70,7 +78,6 @@ def run_on_ray(
     data: Mapping[str, Any],
     gpus: float,
     epochs: int,
-    variant_of: Callable[[Mapping[str, Any]], str],
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
@@ -84,7 +91,6 @@ def run_on_ray(
         data: References to prepared data by variant.
         gpus: Share of a GPU that a trial has.
         epochs: How many a trial trains at most.
-        variant_of: Which variant of the data a point wants.
         folder: Where Ray keeps what it needs while it runs.
         say: Hears a line of each event.
 
@@ -93,26 +99,32 @@ def run_on_ray(
     """
     from ray import tune
 
-    from recbole_llm.sweep.ray_parts import LedgerCallback, Limits, RaySearcher, scheduler_of
+    from recbole_llm.sweep.ray_parts import TRIAL, LedgerCallback, Limits, RaySearcher, scheduler_of
 
     is_pbt = sweep.scheduler.kind == "pbt"
     trainable = tune.with_resources(
-        tune.with_parameters(train_on_ray, task=task, data=data, keeps_state=is_pbt),
+        tune.with_parameters(
+            train_on_ray,
+            task=task,
+            data=data,
+            state_every=sweep.scheduler.grace_epochs if is_pbt else 0,
+            is_bigger_better=ledger.is_bigger_better,
+        ),
         {"cpu": sweep.resources.cpus, "gpu": gpus},
     )
     mode = "max" if ledger.is_bigger_better else "min"
     limits = Limits(sweep.budget, ledger=ledger, folder=folder)
-    searcher = RaySearcher(proposer, ledger=ledger, variant_of=variant_of)
     callback = LedgerCallback(
-        ledger, searcher=searcher, epochs=epochs, limits=limits, keeps_curve=is_pbt,
+        ledger, epochs=epochs, limits=limits, keeps_curve=is_pbt,
         metric=sweep.metric, say=say,
     )  # fmt: skip
     tuner = tune.Tuner(
         trainable,
+        param_space={TRIAL: tune.grid_search(_all(proposer))} if is_pbt else None,
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
+            search_alg=None if is_pbt else RaySearcher(proposer, ledger=ledger),
             scheduler=scheduler_of(sweep, ledger=ledger, epochs=epochs, mode=mode),
-            num_samples=-1,
+            num_samples=1 if is_pbt else -1,
             max_concurrent_trials=sweep.concurrency,
             reuse_actors=True,
         ),
@@ -120,7 +132,7 @@ def run_on_ray(
             name="ray",
             storage_path=str(folder.resolve()),
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=3) if is_pbt else None,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if is_pbt else None,
             callbacks=[callback],
             stop=limits,
             verbose=0,
@@ -131,3 +143,10 @@ def run_on_ray(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     limits.raise_if_full()
+    if limits.is_late:
+        callback.stop_rest()
+
+
+def _all(proposer: Proposer) -> list[dict[str, Any]]:
+    """Return all that is proposed, which population-based training wants at once."""
+    return [asdict(one) for one in iter(proposer.next, None)]

@@ -22,7 +22,7 @@ from recbole_llm.sweep.points import corner_points
 from recbole_llm.sweep.proposers import Listed, Wanted, finalists_of, proposer_of
 from recbole_llm.sweep.specs import Scheduler, Sweep
 from recbole_llm.sweep.trial import Task
-from recbole_llm.sweep.variants import prepare_all, variant_of
+from recbole_llm.sweep.variants import prepare_all
 
 ENVIRONMENT = {  # read by Ray when it is imported, or when a sweep begins
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
@@ -130,7 +130,6 @@ class Search:
             "ledger": self.ledger,
             "task": self.task,
             "data": self._prepared(),
-            "variant_of": variant_of,
             "say": self.say,
         }
         proposer = _Again(first, proposer)

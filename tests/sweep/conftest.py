@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
+from recbole_llm.sweep.search import Search
 from recbole_llm.sweep.specs import Sweep
 
 TOY: dict[str, Any] = {
@@ -115,3 +117,33 @@ def until() -> Callable[[Callable[[], Any]], Any]:
         return found
 
     return wait
+
+
+class Runner:
+    """Runs the search of a sweep in this process."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        (folder / "results" / TRIALS).mkdir(parents=True)
+        self.folder, self.data = folder, data
+        self.ledger = Ledger(folder / "results")
+        self.heard: list[str] = []
+        self.when_prepared: Callable[[], Any] = lambda: None
+
+    def say(self, line: str) -> None:
+        self.heard.append(line)
+        if line.startswith("prepared"):
+            self.when_prepared()
+
+    def search(self, sweep: Sweep, ray: Any) -> Search:
+        return Search(
+            sweep, self.ledger, ray, data_path=str(self.data), work=Path("work"), say=self.say
+        )
+
+    def __call__(self, sweep: Sweep, *, ray: Any) -> list[Trial]:
+        self.search(sweep, ray).trials()
+        return self.ledger.trials()
+
+
+@pytest.fixture
+def runner(tmp_path: Path, toy_data: Path) -> Runner:
+    return Runner(tmp_path, toy_data)

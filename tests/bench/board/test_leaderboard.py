@@ -20,10 +20,10 @@ from recbole_llm.cli import main
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "must name one folder of results, received none"),
+        ([], "name one folder of results, received none"),
         (["a", "b"], "received a b"),
         (["nowhere"], "nowhere: no such folder"),
-        ([".", "--ot=x"], "unknown option 'ot'. Did you mean 'out'"),
+        ([".", "--ot=x"], "unknown option '--ot'. Did you mean '--out'"),
         ([".", "--out"], "--out: must have one value"),
         ([".", "--out=x", "--out=y"], "--out: must have one value"),
         ([".", "--bad=1", "b"], "2 problems"),

@@ -1,0 +1,272 @@
+"""Sweeps on real Ray: what is cut, what dies, what is shared, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from recbole_llm.errors import RecBoleLLMError
+from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
+from recbole_llm.sweep.ray_parts import scheduler_of
+from recbole_llm.sweep.search import place_of
+from recbole_llm.sweep.specs import Sweep
+from recbole_llm.sweep.trial import run_trial
+from recbole_llm.sweep.variants import prepare_all
+
+pytestmark = pytest.mark.slow
+SMALL = {
+    "item_features": "id", "embedding_size": 8, "hidden_size": 8, "train_batch_size": 8,
+    "stopping_step": 1000,
+}  # fmt: skip
+RATES = {"learning_rate": {"choice": [0.01, 1e-6, 0.02, 2e-6, 0.03, 3e-6]}}
+ANY = {"model": "LLMInterestLSTM", "dataset": "toy", "space": RATES, "budget": {"trials": 1}}
+GRID = {"searcher": "grid", "budget": {}, "space": RATES}
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Return Ray, connected to a cluster that all tests here share."""
+    with place_of(Sweep.model_validate(ANY), address=None) as connected:
+        yield connected
+
+
+@pytest.fixture
+def run(runner, ray) -> Callable[[Sweep], list[Trial]]:
+    """Return a function that runs the search of a sweep on Ray and returns its trials."""
+    return partial(runner, ray=ray)
+
+
+def settings(**parts: Any) -> dict[str, Any]:
+    return SMALL | {"epochs": 9} | parts
+
+
+def states(trials: list[Trial]) -> dict[Any, str]:
+    return {one.point["learning_rate"]: one.state for one in trials}
+
+
+def test_asha_cuts_trials_and_the_best_epoch_counts(sweep, run, runner, toy_data) -> None:
+    """From data that was prepared once: it is gone when the first trial begins."""
+    runner.when_prepared = lambda: shutil.rmtree(toy_data)
+    asha = {"kind": "asha", "grace_epochs": 1, "reduction": 3}
+    one = sweep(**GRID, settings=settings(), scheduler=asha)
+    task, data = runner.search(one, None).task, None
+    data = prepare_all(one, task, say=lambda _: None)["{}"]
+    trials = run(one)
+    assert sum(line.startswith("prepared") for line in runner.heard) == 1
+    assert not toy_data.exists()
+    assert {one.state for one in trials} == {"done", "pruned"} and len(trials) == 6
+    assert all(len(one.curve) < 9 for one in trials if one.state == "pruned")
+    for trial in trials:
+        scores = [row["valid"] for row in trial.curve]
+        assert trial.best == max(scores) and trial.best_epoch == scores.index(max(scores))
+    best = runner.ledger.ranked()[0]
+    assert best.best_epoch < 8 and best.curve[-1]["valid"] < best.best
+    here: list[float] = []
+    run_trial(
+        task, best.point, seed=best.seed, data=data, report=lambda at, _: here.append(at.score)
+    )
+    assert here == [row["valid"] for row in best.curve]  # as without Ray, to the last bit
+
+
+def test_median_stopping_cuts_trials(sweep, run, runner) -> None:
+    median = {"kind": "median", "grace_epochs": 2}
+    trials = run(sweep(**GRID, settings=settings(), scheduler=median, concurrency=1))
+    assert "pruned" in states(trials).values() and "done" in states(trials).values()
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_trial_whose_process_is_killed_harms_no_other(sweep, run, runner, retries, until) -> None:
+    """One is killed, one diverges: both are told of, the others end well."""
+    space = {"learning_rate": {"choice": [0.01, 0.02, 0.03]}, "temperature": {"choice": [1.0]}}
+    space["label_smoothing"] = {"choice": [0.0]}
+    one = sweep(
+        searcher="grid", budget={}, space=space, settings=settings(epochs=60), concurrency=1,
+        retries=retries,
+    )  # fmt: skip
+    killed = []
+
+    def kill() -> None:
+        until(lambda: [one for one in runner.ledger.trials() if one.curve])
+        for process in psutil.process_iter():
+            if is_trial(process):
+                killed.append(process.pid)
+                process.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    trials = run(one)
+    thread.join()
+    assert len(killed) == 1 and len(trials) == 3
+    first, *others = trials
+    assert {one.state for one in others} == {"done"}
+    if retries:
+        assert (first.state, first.attempts, len(first.curve)) == ("done", 2, 60)
+        assert any("died and begins again" in line for line in runner.heard)
+    else:
+        assert first.state == "failed" and "died" in first.error["message"].lower(), first.error
+
+
+def is_trial(process: psutil.Process) -> bool:
+    try:
+        return "ImplicitFunc" in " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def test_what_goes_wrong_in_a_trial_is_its_own(sweep, run, runner) -> None:
+    space = {"temperature": {"choice": [1.0, 1e-44, 0.5]}}
+    trials = run(sweep(searcher="grid", budget={}, space=space, settings=settings(epochs=2)))
+    found = {one.point["temperature"]: one for one in trials}
+    assert (found[1.0].state, found[0.5].state) == ("done", "done")
+    failed = found[1e-44]
+    assert (failed.state, failed.error["type"]) == ("failed", "NonFiniteError")
+    assert "Lower learning_rate" in failed.error["message"] and failed.attempts == 1
+
+
+def test_a_trial_that_takes_too_long_has_failed(sweep, run, runner) -> None:
+    space = {"num_layers": {"int": [1, 2]}}
+    budget = {"trial_hours": 1e-7}
+    trials = run(sweep(searcher="grid", budget=budget, space=space, settings=settings()))
+    assert [one.error["type"] for one in trials] == ["TrialTimeoutError"] * 2
+
+
+def test_hours_stop_what_runs(sweep, run, monkeypatch) -> None:
+    late = property(lambda ledger: 2.0 * any(one.curve for one in ledger.trials()))
+    monkeypatch.setattr("recbole_llm.sweep.ledger.Ledger.hours", late)
+    trials = run(
+        sweep(**GRID | {"budget": {"hours": 1.0}}, settings=settings(epochs=10**6), concurrency=1)
+    )
+    assert trials and {one.state for one in trials} == {"stopped"}
+    assert all(one.curve and one.best is not None for one in trials)
+
+
+def test_population_based_training_exchanges_settings_within_bounds(sweep, run, runner) -> None:
+    space = {
+        "learning_rate": {"loguniform": [1e-4, 1e-1]},
+        "dropout_prob": {"uniform": [0.0, 0.5]},
+    }
+    pbt = {"kind": "pbt", "grace_epochs": 3}
+    trials = run(
+        sweep(space=space, settings=settings(epochs=18), scheduler=pbt, budget={"trials": 4})
+    )
+    assert {one.state for one in trials} == {"done"} and len(trials) == 4
+    changes = [row["point"] for one in trials for row in one.curve if "point" in row]
+    assert changes
+    assert all(1e-4 <= point["learning_rate"] <= 1e-1 for point in changes)
+    assert all(0.0 <= point["dropout_prob"] <= 0.5 for point in changes)
+    assert not Path("work/ray").exists()  # no checkpoint is left
+
+
+def test_a_full_disk_budget_ends_the_sweep_and_loses_nothing(sweep, run, runner) -> None:
+    """Population-based training keeps states of training, which soon hold too much."""
+    space = {"learning_rate": {"loguniform": [1e-4, 1e-1]}}
+    large = settings(epochs=10**6, embedding_size=128, hidden_size=128)
+    one = sweep(
+        space=space, settings=large, scheduler={"kind": "pbt", "grace_epochs": 1},
+        budget={"trials": 2, "disk_gb": 1e-3},
+    )  # fmt: skip
+    with pytest.raises(RecBoleLLMError, match=r"budget.disk_gb: work/ray held .* more than 0.001"):
+        run(one)
+    assert {one.state for one in runner.ledger.trials()} == {"running"}  # --resume runs them anew
+
+
+def test_tpe_runs_on_ray(sweep, run, runner) -> None:
+    space = {"learning_rate": {"loguniform": [1e-4, 1e-1]}}
+    one = sweep(
+        space=space, searcher="tpe", settings=settings(epochs=2), budget={"trials": 12},
+    )  # fmt: skip
+    assert len({one.id for one in run(one)}) == 12
+
+
+def test_a_scheduler_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Path) -> None:
+    """After a resume ASHA cuts what the trials before would have cut."""
+    (tmp_path / TRIALS).mkdir()
+    ledger = Ledger(tmp_path)
+    for name in "abc":
+        ledger.begin(name, point={"x": name}, seed=1)
+        for epoch in range(3):
+            ledger.add(name, epoch=epoch, score=0.5, seconds=1.0, point={"x": name})
+        ledger.end(name, "done")
+    one = sweep(scheduler={"kind": "asha", "grace_epochs": 2, "reduction": 2})
+
+    class New:
+        trial_id = "new"
+
+    def decide(known: Ledger, score: float) -> str:
+        scheduler = scheduler_of(one, ledger=known, epochs=9, mode="max")
+        scheduler.on_trial_add(None, New)
+        return scheduler.on_trial_result(None, New, {"epoch": 2, "best": score})
+
+    assert decide(ledger, 0.4) == "STOP" and decide(ledger, 0.6) == "CONTINUE"
+    empty = tmp_path / "empty"
+    (empty / TRIALS).mkdir(parents=True)
+    assert decide(Ledger(empty), 0.4) == "CONTINUE"
+
+
+def test_a_killed_sweep_goes_on_without_any_state_of_ray(
+    write_sweep, start, until, tmp_path: Path
+) -> None:
+    """SIGKILL, then damaged files of Ray's: only what is missing runs; paths are relative."""
+    sweep = write_sweep(
+        searcher="grid", budget={}, space=RATES, settings=settings(epochs=40), concurrency=1,
+        finalists={"top": 1, "seeds": [1]},
+    )  # fmt: skip
+    folder = tmp_path / "out" / "trials"
+    process = start(sweep, "--results=out", "--work=work")
+    until(lambda: len(list(folder.glob("*.json"))) >= 3)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for one in family
+        for connection in one.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert not [page for page in family if "--disable-frontend" not in page.cmdline()
+                and "dashboard.py" in " ".join(page.cmdline())]  # fmt: skip
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    psutil.wait_procs(family, timeout=60)
+    before = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
+    over = {name: facts for name, facts in before.items() if facts["state"] != "running"}
+    assert over and len(over) < len(before) < 6
+    damaged = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    for path in damaged:
+        path.write_bytes(b"\x80garbage")
+    assert any(path.name == "tuner.pkl" for path in damaged)
+    process = start(sweep, "--results=out", "--work=work", "--resume")
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    after = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
+    assert len(after) == 6 and all(after[name] == facts for name, facts in over.items())
+    assert json.loads(out.splitlines()[-1])["test"]["scores"].keys() == {"1"}
+
+
+def test_an_interrupted_sweep_ends_cleanly(write_sweep, start, until, tmp_path: Path) -> None:
+    sweep = write_sweep(
+        searcher="grid", budget={}, space=RATES, settings=settings(epochs=10**6), concurrency=1
+    )
+    process = start(sweep, "--results=out")
+    until(lambda: list((tmp_path / "out" / "trials").glob("*.json")))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
+
+
+def test_gpus_are_asked_for_where_there_are_any_only(sweep, run, runner) -> None:
+    one = sweep(
+        searcher="grid", budget={}, space={"num_layers": {"int": [1, 2]}},
+        settings=settings(epochs=1), resources={"cpus": 1, "gpus": 0.25},
+    )  # fmt: skip
+    begin = time.monotonic()
+    assert {one.state for one in run(one)} == {"done"} and time.monotonic() - begin < 300

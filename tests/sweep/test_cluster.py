@@ -47,7 +47,7 @@ def test_a_cluster_loses_a_node_in_the_middle(sweep, runner, nodes, until) -> No
     """Its trials begin again on what is left."""
     cluster = nodes()
     lost = cluster.add_node(num_cpus=1)
-    one = sweep(**GRID, settings=settings(800), concurrency=2)
+    one = sweep(**GRID, settings=settings(300), concurrency=2)
 
     def lose() -> None:
         until(lambda: sum(bool(one.curve) for one in runner.ledger.trials()) == 2)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
 
 from recbole_llm.cluster import OWN_CLUSTER, TOKEN
 from recbole_llm.job import Job, Outcome, failure
@@ -20,6 +23,7 @@ os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64}  # before any test imports Ray
 torch.set_num_threads(1)  # two workers run the tests, on two cores
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
+ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 Events = Sequence[tuple[str, str, float]]
@@ -108,3 +112,20 @@ def _train_here(job: Job) -> Outcome:
         return Outcome(None, None, failure(error, traceback=traceback.format_exc()), 1.0)
     result = json.loads((run_dir / "result.json").read_text("utf-8"))
     return Outcome(result, (run_dir / "ranks.csv.gz").read_bytes(), None, 1.0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    """Return headless Chromium; without one skip, but not in CI."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        message = "chromium and chromedriver are absent: apt-get install chromium chromium-driver"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    options = ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    chrome = Chrome(options=options, service=Service(driver))
+    yield chrome
+    chrome.quit()

@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from recbole_llm.pictures import FAINT, STYLE, Picture, picture
 from recbole_llm.sweep.importance import importances
@@ -89,6 +90,7 @@ def curves(sweep: Sweep, ledger: Ledger, trials: Sequence[Trial]) -> Figure:
         mark = "x" if trial.state == "pruned" else "o"
         axes.plot(epochs[-1:], best[-1:], mark, color=color, ms=4, zorder=4)
     _state_legend(axes, trials, top="the best")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Epoch; × where a trial was cut")
     axes.set_ylabel(f"Best validation {sweep.metric} so far")
     return figure

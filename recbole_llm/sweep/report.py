@@ -87,7 +87,8 @@ def facts(sweep: Sweep, ledger: Ledger, outcome: Mapping[str, Any], *, name: str
 
 def markdown(about: Mapping[str, Any], drawn: Sequence[Picture]) -> str:
     """Return the report as Markdown."""
-    lines = [f"# Sweep {about['name']}", "", *([about["about"], ""] if about["about"] else [])]
+    lines = [f"# Sweep {_cell(about['name'])}", ""]
+    lines += [_cell(about["about"]), ""] if about["about"] else []
     lines += ["Made by `recbole-llm tune` from `trials/`; edits are lost.", ""]
     lines += [*_table(["", ""], list(about["head"].items())), ""]
     lines += ["## The winner", "", *_table(["setting", "value"], about["winner"]), ""]

@@ -28,20 +28,17 @@ Name = TypeVar("Name")
 
 
 @contextmanager
-def cluster(address: str | None, **wanted: float) -> Iterator[Any]:
+def cluster(address: str | None) -> Iterator[Any]:
     """Yield ``ray``, connected, and disconnect in the end.
 
     Args:
         address: A cluster's, ``auto`` for the one of this machine, or None to start one here.
-        wanted: What one run shall have, by ``CPU`` and ``GPU``.
 
     Raises:
-        RequestError: If Ray or the cluster is not there, or is too small for a run.
+        RequestError: If Ray or the cluster is not there.
     """
     ray = _connected(address)
     try:
-        if address is None:
-            _require_room(ray, wanted)
         yield ray
     finally:
         ray.shutdown()
@@ -92,22 +89,33 @@ def _connected(address: str | None) -> Any:
         import ray
     except ImportError:
         raise RequestError(f"--address, --gpus and --cpus need Ray. {NEEDS_RAY}") from None
-    own = {} if address else {"include_dashboard": False, "dashboard_host": LOOPBACK}
+    own: dict[str, Any] = (
+        {} if address else {"include_dashboard": False, "dashboard_host": LOOPBACK}
+    )
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
-    except ConnectionError as error:
+        ray.init(
+            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
+        )
+    except (ConnectionError, ray.exceptions.RayError) as error:
         raise _no_cluster(address, error) from None
     return ray
 
 
-def _require_room(ray: Any, wanted: dict[str, float]) -> None:
-    there = ray.cluster_resources()
-    for name, number in wanted.items():
-        if number > there.get(name, 0):
-            raise RequestError(
-                f"--{name.lower()}s: a run shall have {number:g}, and this machine has "
-                f"{there.get(name, 0):g}."
-            )
+def require_room(ray: Any, resource: str, number: float, *, place: str) -> None:
+    """Refuse a run that would wait for ever.
+
+    Args:
+        ray: Ray, connected to a cluster of this machine's own.
+        resource: ``CPU`` or ``GPU``.
+        number: How many of it a run shall have.
+        place: Where that is written, for the message.
+
+    Raises:
+        RequestError: If the machine has fewer.
+    """
+    there = ray.cluster_resources().get(resource, 0)
+    if number > there:
+        raise RequestError(f"{place}: a run shall have {number:g}, and this machine has {there:g}.")
 
 
 def _require_answer(address: str) -> None:

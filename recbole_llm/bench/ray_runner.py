@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from recbole_llm.bench.plan import Planned
 from recbole_llm.bench.runner import Claimed
-from recbole_llm.cluster import cluster, run_tasks
+from recbole_llm.cluster import cluster, require_room, run_tasks
 from recbole_llm.job import Outcome, death, execute
 
 
@@ -31,6 +31,9 @@ class RayRunner:
         Raises:
             RequestError: If Ray or the cluster is not there, or is too small for a run.
         """
-        with cluster(self.address, GPU=self.gpus, CPU=self.cpus) as ray:
+        with cluster(self.address) as ray:
+            if self.address is None:
+                require_room(ray, "GPU", self.gpus, place="--gpus")
+                require_room(ray, "CPU", self.cpus, place="--cpus")
             for one, outcome in run_tasks(ray, execute, jobs, gpus=self.gpus, cpus=self.cpus):
                 yield one, outcome if isinstance(outcome, Outcome) else death(outcome)

@@ -17,9 +17,9 @@ from recbole_llm.parsing import split_command
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.checks import check_sweep, config_of
 from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, write_lines
-from recbole_llm.sweep.outcome import candidates, outcome_of, test_winner, write_best, write_outcome
+from recbole_llm.sweep.outcome import candidates, outcome_of, run_winner, write_best, write_outcome
 from recbole_llm.sweep.points import corner_points
-from recbole_llm.sweep.report import write_report
+from recbole_llm.sweep.report import require_packages, write_report
 from recbole_llm.sweep.search import Search, place_of
 from recbole_llm.sweep.specs import Sweep
 
@@ -70,9 +70,18 @@ def parse(argv: Sequence[str]) -> Request:
         best=Path(given["best"]) if "best" in given else None,
         work=Path(given.get("work", Path("saved") / "tune" / file.stem)),
         data_path=Path(given["data_path"]) if "data_path" in given else None,
-        address=given.get("address"),
+        address=_address(given.get("address")),
         is_resumed="resume" in flags,
     )
+
+
+def _address(address: str | None) -> str | None:
+    if address is not None and address.startswith("ray://"):
+        raise RequestError(
+            f"--address: a sweep runs on a node of its cluster; received {address!r}, which is for "
+            "clients from outside. Run it there, with --address auto."
+        )
+    return address
 
 
 def tune(argv: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
@@ -90,8 +99,9 @@ def tune(argv: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
         RecBoleLLMError: If no trial was sound, or a run of the winner failed.
     """
     request = parse(argv)
+    require_packages()
     sweep = check_sweep(request.file, data_path=request.data_path)
-    with _locked(request.results):
+    with _locked(request.results / TRIALS), _locked(request.work):
         ledger = _open_ledger(request, sweep, say=say)
         outcome = _run(request, sweep, ledger, say=say)
         write_lines(request.results / "trials.jsonl", ledger.trials())
@@ -121,7 +131,7 @@ def _run(
         winner = best[0]
         say(f"winner: {winner.trial}, {sweep.metric} {winner.mean:.4f}: {json.dumps(winner.point)}")
         write_best(_best_file(request, sweep), sweep, winner, name=request.file.stem, ledger=ledger)
-        results = test_winner(
+        results = run_winner(
             sweep,
             winner,
             folder=request.results,
@@ -151,20 +161,23 @@ def _nothing_sound(request: Request, ledger: Ledger) -> RecBoleLLMError:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from running the same sweep.
+    """Keep other processes out of a folder of a sweep.
 
     Raises:
-        RequestError: If one does, or the folder cannot be written.
+        RequestError: If one is in it, or the folder cannot be written.
     """
     try:
-        (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire(blocking=False)
     except Timeout:
-        raise RequestError(f"results: another process runs a sweep in {folder}.") from None
+        raise RequestError(
+            f"{folder}: another process runs a sweep there. Name others with --results and --work."
+        ) from None
     except OSError as error:
         raise RequestError(
-            f"results: {folder} cannot be written ({error.strerror}). Name another with --results."
+            f"{folder}: cannot be written ({error.strerror}). Name others with --results and "
+            "--work."
         ) from None
     try:
         yield

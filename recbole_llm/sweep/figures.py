@@ -16,17 +16,17 @@ from matplotlib.ticker import MaxNLocator
 
 from recbole_llm.pictures import FAINT, STYLE, Picture, picture
 from recbole_llm.sweep.importance import importances
-from recbole_llm.sweep.ledger import Ledger, Trial
+from recbole_llm.sweep.ledger import Ledger, Trial, sound
 from recbole_llm.sweep.specs import Dimension, Sweep
 
-COLORS = {"done": "#2a6f97", "pruned": "#c9702b", "stopped": "#8a8f98", "failed": "#a3322b"}
-WORDS = {"done": "ran to its end", "pruned": "cut by the scheduler", "stopped": "out of time"}
+COLORS = {"done": "#2a6f97", "pruned": "#c9702b", "stopped": "#8a8f98"}
+LEGEND = {"done": "ran to its end", "pruned": "cut by the scheduler", "stopped": "out of time"}
 TOP = "#d1495b"
 
 
 def pictures(sweep: Sweep, ledger: Ledger) -> Iterator[Picture]:
     """Yield the figures that the trials have numbers for."""
-    trials = [one for one in ledger.trials("trial") if one.best is not None]
+    trials = sound(ledger)
     made: dict[str, tuple[str, Callable[[], Figure]]] = {}
     if trials:
         made["best-so-far"] = (
@@ -106,7 +106,7 @@ def parallel(sweep: Sweep, ledger: Ledger, trials: Sequence[Trial]) -> Figure:
     goodness = heights if ledger.is_bigger_better else 1 - heights
     for place in np.argsort(goodness, kind="stable"):
         trial = trials[int(place)]
-        line = [_height(its, trial.point.get(name)) for name, its in sweep.space.items()]
+        line = [_height(its, trial.settings.get(name)) for name, its in sweep.space.items()]
         shade = palette(float(goodness[place]))
         axes.plot(
             [*line, heights[place]], color=shade, lw=0.7 + 1.3 * float(goodness[place]), alpha=0.85,
@@ -147,10 +147,11 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _state_legend(axes: Axes, trials: Sequence[Trial], top: str = "best so far") -> None:
-    states = dict.fromkeys(one.state for one in trials if one.state in WORDS)
+    states = dict.fromkeys(one.state for one in trials if one.state in LEGEND)
     handles = [axes.plot([], [], color=TOP, lw=1.8, label=top)[0]]
     handles += [
-        axes.plot([], [], "o", color=COLORS[state], ms=4, label=WORDS[state])[0] for state in states
+        axes.plot([], [], "o", color=COLORS[state], ms=4, label=LEGEND[state])[0]
+        for state in states
     ]
     axes.legend(handles=handles, loc="lower right", frameon=False)
 

@@ -43,7 +43,8 @@ def importances(sweep: Sweep, trials: Sequence[Trial]) -> Importances | None:
     if len(trials) < LEAST or np.ptp(scores) == 0:
         return None
     columns = [
-        [_number(its, one.point.get(name)) for one in trials] for name, its in sweep.space.items()
+        [_number(its, one.settings.get(name)) for one in trials]
+        for name, its in sweep.space.items()
     ]
     inputs = np.array(columns).T  # (trials, settings)
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=sweep.seed)

@@ -23,6 +23,11 @@ SCHEMA = 1
 SWEEP, TRIALS = "sweep.json", "trials"
 State = Literal["running", "done", "pruned", "stopped", "failed"]
 Role = Literal["trial", "finalist"]
+LOST = {
+    "type": "TrialLost",
+    "message": "Ray ended without saying what became of it. Name another folder to try again.",
+    "traceback": "",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +38,17 @@ class Trial:
         id: Eight hex digits of all that decides its score.
         number: Its place in the sweep, from 1.
         role: Whether it is of the search, or a finalist under another seed.
-        point: Its settings; of population-based training those that its best epoch had.
+        point: The settings that it began with.
         seed: Its seed.
         state: ``pruned`` by the scheduler, ``stopped`` by the sweep's hours.
-        curve: Of each validation the epoch, the seconds of the trial until then, and the score.
+        curve: Of each validation the epoch, the seconds of the trial until then, and the score; of
+            population-based training also the settings, where they are not those of the beginning.
         best: The best score, or None before the first.
         best_epoch: Its epoch.
+        best_point: The settings that this epoch had, where they are not those of the beginning.
         begun: When its last attempt began, as ISO 8601 in UTC.
-        hours: Hours of the sweep until it ended, not counting those between a stop and a resume.
+        hours: Hours of the sweep until it was last heard of, without those between a stop and a
+            resume.
         seconds: Of all attempts.
         attempts: How often it began.
         error: Type, message and traceback of what went wrong last.
@@ -56,12 +64,18 @@ class Trial:
     curve: Sequence[Mapping[str, Any]] = ()
     best: float | None = None
     best_epoch: int | None = None
+    best_point: Point | None = None
     begun: str | None = None
     hours: float | None = None
     seconds: float = 0.0
     attempts: int = 1
     error: Mapping[str, str] | None = None
     gpu: str | None = None
+
+    @property
+    def settings(self) -> Point:
+        """The settings of its best epoch."""
+        return self.point if self.best_point is None else self.best_point
 
     @property
     def is_over(self) -> bool:
@@ -142,12 +156,13 @@ class Ledger:
         gpu: str | None = None,
     ) -> Trial:  # fmt: skip
         """Write what an epoch of a trial scored, under which settings."""
-        trial = replace(self._trials[name], gpu=gpu)
-        row = {"epoch": epoch, "seconds": seconds, "valid": score}
-        changed = point != trial.point
-        trial = replace(trial, curve=[*trial.curve, row | ({"point": point} if changed else {})])
+        trial = self._trials[name]
+        changed = None if point == trial.point else point
+        row: dict[str, Any] = {"epoch": epoch, "seconds": seconds, "valid": score}
+        row |= {} if changed is None else {"point": changed}
+        trial = replace(trial, curve=[*trial.curve, row], gpu=gpu, hours=self.hours)
         if trial.best is None or self.is_better(score, trial.best):
-            trial = replace(trial, best=score, best_epoch=epoch, point=point)
+            trial = replace(trial, best=score, best_epoch=epoch, best_point=changed)
         return self._keep(trial)
 
     def end(self, name: str, state: State, error: Mapping[str, str] | None = None) -> Trial:
@@ -156,6 +171,21 @@ class Ledger:
         seconds = trial.seconds + now - self._since.pop(name, now)
         ended = replace(trial, state=state, error=error, seconds=seconds, hours=self.hours)
         return self._keep(ended)
+
+    def close(self, *, is_late: bool) -> list[Trial]:
+        """End what runs no more: stopped by the sweep's hours or a smaller budget, or lost.
+
+        Returns:
+            The trials that were ended.
+        """
+        ended = []
+        for trial in self.trials("trial"):
+            if not trial.is_over:
+                is_lost = trial.id in self._since and not is_late
+                ended.append(
+                    self.end(trial.id, "failed", LOST) if is_lost else self.end(trial.id, "stopped")
+                )
+        return ended
 
     def is_better(self, score: float, other: float) -> bool:
         """Tell whether a score is strictly better than another."""
@@ -174,6 +204,11 @@ class Ledger:
         write_json(self.folder / TRIALS / f"{trial.id}.json", {"schema": SCHEMA, **asdict(trial)})
         self._trials[trial.id] = trial
         return trial
+
+
+def sound(ledger: Ledger) -> list[Trial]:
+    """Return the trials of the search that have a score and did not fail, by number."""
+    return sorted(ledger.ranked(), key=lambda trial: trial.number)
 
 
 def _trial(facts: dict[str, Any]) -> Trial:

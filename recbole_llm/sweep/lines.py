@@ -15,4 +15,5 @@ def end_line(trial: Trial, ledger: Ledger, *, metric: str) -> str:
         return f"{head}: {trial.error['type']}: {trial.error['message']}"
     best = ledger.ranked(trial.role)
     top = f"; the best is {best[0].id}, {best[0].best:.4f}" if best else ""
-    return f"{head}: {metric} {trial.best or float('nan'):.4f}{top}"
+    score = "no score" if trial.best is None else f"{metric} {trial.best:.4f}"
+    return f"{head}: {score}{top}"

@@ -10,11 +10,11 @@ from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.selection import SelectionData
 from recbole_llm.sweep.specs import Sweep
-from recbole_llm.sweep.trial import Epoch, Task, described, run_trial
+from recbole_llm.sweep.trial import Epoch, Task, attempt
 from recbole_llm.sweep.variants import variant_of
 
 
-class _HoursAreOverError(Exception):
+class _HoursAreOver(BaseException):
     pass
 
 
@@ -42,11 +42,9 @@ def run_here(
         ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
         error, is_stopped = None, False
         try:
-            _run(one, ledger=ledger, task=task, data=data[variant_of(one.point)], hours=hours)
-        except _HoursAreOverError:
+            error = _run(one, ledger=ledger, task=task, data=data, hours=hours)
+        except _HoursAreOver:
             is_stopped = True
-        except Exception as raised:  # whatever it is, it is this trial's, and the others go on
-            error = described(raised)
         ended = ledger.end(
             one.id, "failed" if error else "stopped" if is_stopped else "done", error
         )
@@ -55,13 +53,15 @@ def run_here(
 
 
 def _run(
-    one: Wanted, *, ledger: Ledger, task: Task, data: SelectionData, hours: float | None
-) -> None:
+    one: Wanted, *, ledger: Ledger, task: Task, data: Mapping[str, SelectionData],
+    hours: float | None,
+) -> dict[str, str] | None:  # fmt: skip
     def report(epoch: Epoch, trainer: Any) -> None:
         ledger.add(
             one.id, epoch=epoch.epoch, score=epoch.score, seconds=epoch.seconds, point=one.point
         )
         if hours is not None and ledger.hours >= hours:
-            raise _HoursAreOverError
+            raise _HoursAreOver
 
-    run_trial(task, one.point, seed=one.seed, data=data, report=report)
+    shared = data[variant_of(one.point)]
+    return attempt(task, one.point, seed=one.seed, data=shared, report=report)

@@ -52,13 +52,15 @@ def candidates(sweep: Sweep, ledger: Ledger) -> list[Winner]:
 
     A finalist counts with the seeds that did not fail; the one with more of them comes first.
     """
+    seeds = sweep.finalists.seeds
+    finalists = [one for one in ledger.ranked("finalist") if one.seed in seeds]
     found = [
-        Winner(trial.id, trial.point, *_scores(runs))
+        Winner(trial.id, trial.settings, *_scores(runs))
         for trial in ledger.ranked()[: sweep.finalists.top]
-        if (runs := [one for one in ledger.ranked("finalist") if one.point == trial.point])
+        if (runs := [one for one in finalists if one.point == trial.settings])
     ]
     found = found or [
-        Winner(trial.id, trial.point, *_scores([trial])) for trial in ledger.ranked()[:1]
+        Winner(trial.id, trial.settings, *_scores([trial])) for trial in ledger.ranked()[:1]
     ]
     sign = 1 if ledger.is_bigger_better else -1
     return sorted(found, key=lambda one: (-len(one.scores), -sign * one.mean))
@@ -72,7 +74,7 @@ def _scores(runs: Sequence[Trial]) -> tuple[dict[str, float], dict[str, int]]:
     )
 
 
-def test_winner(
+def run_winner(
     sweep: Sweep,
     winner: Winner,
     *,
@@ -178,7 +180,7 @@ def cost_of(ledger: Ledger) -> dict[str, Any]:
         "finalist_runs": len(trials) - len(states),
         "epochs": sum(len(trial.curve) for trial in trials),
         "trial_hours": sum(trial.seconds for trial in trials) / 3600,
-        "hours": ledger.hours,
+        "hours": max((trial.hours or 0.0 for trial in trials), default=0.0),
     }
 
 

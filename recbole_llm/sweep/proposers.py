@@ -110,8 +110,8 @@ class TreeParzen:
             if known_trial is None and name not in self._asked:
                 self._asked[name] = trial
                 return Wanted(name, point, self._sweep.seed)
-            score = known_trial.best if known_trial else None
-            self._tell(trial, score)
+            is_sound = known_trial is not None and known_trial.state != "failed"
+            self._tell(trial, known_trial.best if known_trial and is_sound else None)
         return None
 
     def tell(self, name: str, score: float | None) -> None:
@@ -200,7 +200,7 @@ def finalists_of(sweep: Sweep, ledger: Ledger) -> list[Wanted]:
     if len(best) < 2:
         return []
     return [
-        Wanted(f"{trial_id(sweep, one.point, seed=seed)}f", one.point, seed, role="finalist")
+        Wanted(f"{trial_id(sweep, one.settings, seed=seed)}f", one.settings, seed, role="finalist")
         for one in best
         for seed in sweep.finalists.seeds
     ]

@@ -24,11 +24,11 @@ from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.sweep.ledger import Ledger, State
 from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
+from recbole_llm.sweep.ray_tuner import TRIAL
 from recbole_llm.sweep.specs import Budget, Dimension, Sweep
 
-TRIAL = "trial"  # what Ray calls the trial function with is a trial of ours under this key
 GIB = 2**30
-PATIENCE = 5  # seconds between two looks at the disk
+LOOK = 5  # seconds between two looks at the disk
 
 
 class NotKept:
@@ -63,7 +63,7 @@ class RaySearcher(NotKept, Searcher):
         """Tell the proposer the best score, None of a trial that failed."""
         name = self._names[trial_id]
         known = self._ledger.get(name)
-        has_failed = error or known is None or bool((result or {}).get("error"))
+        has_failed = error or bool((result or {}).get("has_failed"))
         self._proposer.tell(name, None if has_failed or known is None else known.best)
 
     def save(self, checkpoint_path: str) -> None:
@@ -98,7 +98,7 @@ class Limits(NotKept, Stopper):
     def is_full(self) -> bool:
         """Whether the folder of work holds more than it may."""
         now = time.monotonic()
-        if now - self._looked >= PATIENCE:
+        if now - self._looked >= LOOK:
             self._looked, self._used = now, bytes_below(self._folder) / GIB
         return self._used > self._budget.disk_gb
 
@@ -130,10 +130,10 @@ class LedgerCallback(NotKept, tune.Callback):
     """Writes what Ray tells of trials into the ledger."""
 
     def __init__(
-        self, ledger: Ledger, *, epochs: int, limits: Limits,
-        keeps_curve: bool, metric: str, say: Callable[[str], None],
+        self, ledger: Ledger, *, epochs: int, keeps_curve: bool, metric: str,
+        say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._ledger, self._limits = ledger, limits
+        self._ledger = ledger
         self._epochs, self._keeps_curve, self._metric, self._say = epochs, keeps_curve, metric, say
         self._begun: set[str] = set()
         self._known: dict[str, Wanted] = {}
@@ -184,16 +184,11 @@ class LedgerCallback(NotKept, tune.Callback):
         """Write that a trial's process died."""
         self._end(trial, "failed", _death(trial))
 
-    def stop_rest(self) -> None:
-        """Write that what runs still was stopped by the sweep's hours."""
-        for one in self._known.values():
-            trial = self._ledger.get(one.id)
-            if trial is not None and not trial.is_over:
-                ended = self._ledger.end(one.id, "stopped")
-                self._say(end_line(ended, self._ledger, metric=self._metric))
-
     def _end(self, trial: Any, state: State, error: Mapping[str, str] | None) -> None:
-        ended = self._ledger.end(self._wanted(trial).id, state, error)
+        one = self._wanted(trial)
+        if self._ledger.get(one.id) is None:  # its process died before it began
+            self._ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
+        ended = self._ledger.end(one.id, state, error)
         self._say(end_line(ended, self._ledger, metric=self._metric))
 
 
@@ -201,8 +196,8 @@ def _death(trial: Any) -> dict[str, str]:
     """Return what Ray wrote of the death of a trial's process."""
     file = Path(trial.error_file) if trial.error_file else None
     text = file.read_text(encoding="utf-8", errors="replace") if file and file.exists() else ""
-    lines = [line for line in text.splitlines() if line and not line.startswith("Failure #")]
-    message = lines[0].strip() if lines else "its process ended; out of memory?"
+    last = text.rpartition("Failure #")[2].splitlines()[1:]
+    message = next((line.strip() for line in last if line.strip()), "out of memory?")
     return {"type": "TrialDied", "message": message, "traceback": text}
 
 
@@ -245,7 +240,8 @@ def _replay(scheduler: TrialScheduler, ledger: Ledger) -> None:
             if best is None or ledger.is_better(row["valid"], best):
                 best = row["valid"]
             result = {"epoch": row["epoch"] + 1, "best": best}
-            scheduler.on_trial_result(controller, stand_in, result)
+            if scheduler.on_trial_result(controller, stand_in, result) == TrialScheduler.STOP:
+                break  # it went on when fewer trials were known
         scheduler.on_trial_remove(controller, stand_in)
 
 
@@ -257,7 +253,7 @@ class _Past:
 def _domain(dimension: Dimension) -> Any:
     ends = dimension.ends
     return {
-        "choice": lambda: tune.choice(ends),
+        "choice": lambda: list(ends),  # of a list the neighbours are tried
         "int": lambda: tune.randint(ends[0], ends[1] + 1),  # Ray leaves the upper end out
         "uniform": lambda: tune.uniform(*ends),
         "loguniform": lambda: tune.loguniform(*ends),

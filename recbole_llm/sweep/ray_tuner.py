@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 from recbole_llm.sweep.ledger import Ledger
 from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.specs import Sweep
-from recbole_llm.sweep.trial import Epoch, Task, described, run_trial
+from recbole_llm.sweep.trial import Epoch, Task, attempt, give_memory_back
 from recbole_llm.sweep.variants import variant_of
 
+TRIAL = "trial"  # what Ray calls the trial function with is a trial of ours under this key
 STATE = "training.safetensors"
+OWN = ".recbole-llm-ray"
 KEPT = 4  # states of a trial; one that waits may begin from the state of another that went on
 
 
@@ -35,7 +38,7 @@ def train_on_ray(
         os.environ["CUDA_VISIBLE_DEVICES"] = (
             ""  # Ray leaves all in sight of one that asked for none
         )
-    one = Wanted(**config["trial"])
+    one = Wanted(**config[TRIAL])
     last: dict[str, Any] = {"epoch": 0, "best": None}
 
     def report(epoch: Epoch, trainer: Any) -> None:
@@ -53,20 +56,17 @@ def train_on_ray(
             tune.report(dict(last), checkpoint=tune.Checkpoint.from_directory(folder))
 
     arguments = {"seed": one.seed, "data": ray.get(data[variant_of(one.point)])}
-    error = None
-    try:
-        checkpoint = tune.get_checkpoint()
-        if checkpoint is None:
-            run_trial(task, one.point, report=report, **arguments)
-        else:
-            with checkpoint.as_directory() as folder:
-                begin = Path(folder) / STATE
-                run_trial(task, one.point, report=report, begin_from=begin, **arguments)
-    except Exception as raised:  # whatever it is, it is this trial's, and the others go on
-        error = described(raised)
+    checkpoint = tune.get_checkpoint()
+    with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
+        begin = None if folder is None else Path(folder) / STATE
+        try:
+            error = attempt(task, one.point, report=report, begin_from=begin, **arguments)
+        finally:
+            give_memory_back()  # for the next trial in this process, and for others on its GPU
     worst = float("-inf") if is_bigger_better else float("inf")
     best = worst if last["best"] is None else last["best"]
-    tune.report({"score": best, **last, "best": best, "is_last": True, "error": error})
+    end = {"is_last": True, "has_failed": error is not None, "error": error}
+    tune.report({"score": best, **last, "best": best, **end})
 
 
 def run_on_ray(
@@ -78,7 +78,7 @@ def run_on_ray(
     data: Mapping[str, Any],
     gpus: float,
     epochs: int,
-    folder: Path,
+    work: Path,
     say: Callable[[str], None],
 ) -> None:
     """Run what a proposer proposes until it has no more or the budget is spent.
@@ -91,7 +91,7 @@ def run_on_ray(
         data: References to prepared data by variant.
         gpus: Share of a GPU that a trial has.
         epochs: How many a trial trains at most.
-        folder: Where Ray keeps what it needs while it runs.
+        work: Where Ray keeps what it needs while it runs, in a folder that is removed in the end.
         say: Hears a line of each event.
 
     Raises:
@@ -99,7 +99,7 @@ def run_on_ray(
     """
     from ray import tune
 
-    from recbole_llm.sweep.ray_parts import TRIAL, LedgerCallback, Limits, RaySearcher, scheduler_of
+    from recbole_llm.sweep.ray_parts import LedgerCallback, Limits, RaySearcher, scheduler_of
 
     is_pbt = sweep.scheduler.kind == "pbt"
     trainable = tune.with_resources(
@@ -113,10 +113,10 @@ def run_on_ray(
         {"cpu": sweep.resources.cpus, "gpu": gpus},
     )
     mode = "max" if ledger.is_bigger_better else "min"
-    limits = Limits(sweep.budget, ledger=ledger, folder=folder)
+    limits = Limits(sweep.budget, ledger=ledger, folder=work)
+    folder = work / OWN
     callback = LedgerCallback(
-        ledger, epochs=epochs, limits=limits, keeps_curve=is_pbt,
-        metric=sweep.metric, say=say,
+        ledger, epochs=epochs, keeps_curve=is_pbt, metric=sweep.metric, say=say,
     )  # fmt: skip
     tuner = tune.Tuner(
         trainable,
@@ -143,8 +143,6 @@ def run_on_ray(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     limits.raise_if_full()
-    if limits.is_late:
-        callback.stop_rest()
 
 
 def _all(proposer: Proposer) -> list[dict[str, Any]]:

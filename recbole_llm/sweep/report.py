@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,23 @@ from recbole_llm.errors import RequestError
 from recbole_llm.files import atomic_path
 from recbole_llm.pictures import Picture
 from recbole_llm.sweep.importance import importances
-from recbole_llm.sweep.ledger import Ledger, Trial
+from recbole_llm.sweep.ledger import Ledger, Trial, sound
 from recbole_llm.sweep.lines import WORDS
 from recbole_llm.sweep.specs import Sweep
 
 MOST = 10  # trials that the table shows
 NEEDS = "pip install 'recbole-llm[tune]'"
+
+
+def require_packages() -> None:
+    """Refuse to begin where the report could not be drawn in the end.
+
+    Raises:
+        RequestError: If a package is not there.
+    """
+    for name in ("jinja2", "seaborn"):
+        if importlib.util.find_spec(name) is None:
+            raise RequestError(f"the report of a sweep needs {name}. Run: {NEEDS}")
 
 
 def write_report(
@@ -25,13 +37,11 @@ def write_report(
     """Write ``report.md``, ``report.html`` and ``figures/``, and return the files.
 
     Raises:
-        RequestError: If a package it needs is not there, or the folder cannot be written.
+        RequestError: If the folder cannot be written.
     """
-    try:
-        from recbole_llm.sweep.figures import pictures
-        from recbole_llm.sweep.page import render_page
-    except ImportError as error:
-        raise RequestError(f"the sweep's report needs {error.name}. Run: {NEEDS}") from None
+    from recbole_llm.sweep.figures import pictures
+    from recbole_llm.sweep.page import render_page
+
     drawn = list(pictures(sweep, ledger))
     about = facts(sweep, ledger, outcome, name=name)
     files: dict[Path, str | bytes] = {folder / "report.md": markdown(about, drawn)}
@@ -51,7 +61,7 @@ def write_report(
 
 def facts(sweep: Sweep, ledger: Ledger, outcome: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     """Return what a report says, in words and tables of words."""
-    scored = [one for one in ledger.trials("trial") if one.best is not None]
+    scored = sound(ledger)
     weights = importances(sweep, scored)
     winner, test, cost = outcome["winner"], outcome["test"], outcome["cost"]
     states = ", ".join(f"{number} {WORDS[state]}" for state, number in cost["trials"].items())
@@ -115,7 +125,8 @@ def _cell(text: str) -> str:
 
 
 def _row(trial: Trial, sweep: Sweep) -> list[str]:
-    own = [_value(trial.point[key]) if key in trial.point else "–" for key in sweep.space]
+    point = trial.settings
+    own = [_value(point[key]) if key in point else "–" for key in sweep.space]
     epoch = str((trial.best_epoch or 0) + 1)
     return [trial.id, f"{trial.best:.4f}", epoch, WORDS[trial.state], *own]
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_llm.cluster import NEEDS_RAY, cluster, run_tasks
+from recbole_llm.cluster import NEEDS_RAY, cluster, require_room, run_tasks
 from recbole_llm.errors import RequestError
 from recbole_llm.job import Job, Outcome, death, execute
 from recbole_llm.log import no_log
 from recbole_llm.sweep.checks import config_of
 from recbole_llm.sweep.ledger import Ledger
+from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.local import run_here
 from recbole_llm.sweep.outcome import run_jobs_here
 from recbole_llm.sweep.points import corner_points
@@ -30,6 +31,7 @@ ENVIRONMENT = {  # read by Ray when it is imported, or when a sweep begins
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "0",  # every epoch is told at once
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # for a trial that is stopped to end its epoch
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner
 }
 
@@ -51,7 +53,11 @@ def place_of(sweep: Sweep, *, address: str | None) -> Iterator[Any]:
         yield None
         return
     os.environ |= ENVIRONMENT
-    with cluster(address, CPU=sweep.resources.cpus) as ray:
+    with cluster(address) as ray:
+        if address is None:
+            require_room(ray, "CPU", sweep.resources.cpus, place="resources.cpus")
+            if ray.cluster_resources().get("GPU", 0):
+                require_room(ray, "GPU", sweep.resources.gpus, place="resources.gpus")
         yield ray
 
 
@@ -78,9 +84,15 @@ class Search:
 
     def trials(self) -> None:
         """Try points until there are no more or the budget is spent."""
-        hours = self.sweep.budget.hours
-        if hours is None or self.ledger.hours < hours:
+        if not self._is_late:
             self._run(proposer_of(self.sweep, self.ledger), self.sweep)
+        for trial in self.ledger.close(is_late=self._is_late):
+            self.say(end_line(trial, self.ledger, metric=self.sweep.metric))
+
+    @property
+    def _is_late(self) -> bool:
+        hours = self.sweep.budget.hours
+        return hours is not None and self.ledger.hours >= hours
 
     def finalists(self) -> None:
         """Try the best points under the seeds of the finalists, all epochs of each."""
@@ -139,8 +151,7 @@ class Search:
         from recbole_llm.sweep.ray_tuner import run_on_ray
 
         epochs = int(config_of(sweep, next(corner_points(sweep)))["epochs"])
-        folder = self.work / "ray"
-        run_on_ray(sweep, proposer, gpus=self.gpus, epochs=epochs, folder=folder, **parts)
+        run_on_ray(sweep, proposer, gpus=self.gpus, epochs=epochs, work=self.work, **parts)
 
     def _prepared(self) -> Mapping[str, Any]:
         """Return the data of each variant, made once; on Ray, references to its object store."""

@@ -9,11 +9,13 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import init_seed
 
 from recbole_llm.build import create_dataset, require_candidates
 from recbole_llm.config import LLMConfig
+from recbole_llm.data.dataset import EVENT
 from recbole_llm.data.features import ItemVectors
 
 SHAPES = ("item_features", "empty_text", "min_text_coverage", "training")
@@ -43,7 +45,8 @@ class SelectionData:
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         require_candidates(config, dataset)
-        train, valid, _ = dataset.build()
+        train, valid, test = dataset.build()
+        _forget(train, valid, test)
         vectors = train.item_vectors() if config["item_features"] is not None else None
         for part in (train, valid):
             part.config = None
@@ -61,6 +64,15 @@ class SelectionData:
             make_train(config, train, samplers[0], shuffle=config["shuffle"]),
             make_valid(config, valid, samplers[1], shuffle=False),
         )
+
+
+def _forget(train: Any, valid: Any, test: Any) -> None:
+    """Take the targets of the test out of the events that flat datasets share."""
+    if not hasattr(train, "events") or EVENT not in test.inter_feat:
+        return
+    columns = {name: values.clone() for name, values in train.events.interaction.items()}
+    columns[train.iid_field][test.inter_feat[EVENT]] = 0
+    train.events = valid.events = Interaction(columns)
 
 
 def shapes_data(key: str) -> bool:

@@ -108,9 +108,9 @@ class Budget(_Strict):
     trials: Annotated[int, Field(ge=1)] | None = None
     """How many points are tried."""
     hours: Hours | None = None
-    """Of the whole sweep; trials that run then are stopped, and count as far as they came."""
+    """Of the search; trials that run then are stopped, and count as far as they came."""
     trial_hours: Hours | None = None
-    """Of one trial, after which it has failed."""
+    """Of one trial, after which it has failed; looked at after every epoch."""
     disk_gb: Annotated[float, Field(gt=0)] = 5.0
     """What the sweep's folder of work may hold."""
 
@@ -158,7 +158,7 @@ class Sweep(_Strict):
     """A model of ours or of RecBole's."""
     dataset: str
     """The dataset."""
-    metric: str = "ndcg@10"
+    metric: Annotated[str, AfterValidator(str.lower)] = "ndcg@10"
     """The validation metric by which is chosen."""
     protocol: SettingsOf = {}
     """Settings that say how is measured; the best YAML does not hold them."""
@@ -245,6 +245,9 @@ def _problems(sweep: Sweep) -> Iterator[str]:
         yield f"budget: must hold {needs}, else the sweep has no end."
     if sweep.scheduler.kind == "pbt" and sweep.searcher == "grid":
         yield "scheduler: pbt moves through the space by itself. Use searcher random or tpe."
+    if sweep.scheduler.kind == "pbt":
+        for name in (name for name, its in sweep.space.items() if its.when):
+            yield f"space.{name}: pbt moves all settings at once. Leave when out."
     yield from _condition_problems(sweep)
 
 

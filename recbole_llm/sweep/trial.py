@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 import traceback
@@ -36,7 +37,7 @@ class Task:
         dataset: A dataset's name.
         settings: The settings that are not tried.
         data_path: The folder of datasets, or None for ml-100k, which RecBole's wheel holds.
-        trial_hours: How long a trial may take, or None.
+        trial_hours: How long a trial may take, or None; it is looked at after every epoch.
         use_gpu: Whether it may have a GPU.
     """
 
@@ -118,20 +119,32 @@ def run_trial(
             train_data, valid_data, verbose=False, saved=False, show_progress=False,
             callback_fn=after_epoch,
         )  # fmt: skip
-    if config["device"].type == "cuda":
-        torch.cuda.empty_cache()  # for the next trial on this GPU
+
+
+def attempt(task: Task, point: Point, **arguments: Any) -> dict[str, str] | None:
+    """Run a trial as :func:`run_trial` does, and return what went wrong, or None.
+
+    Whatever it is, it is this trial's, and the others go on.
+    """
+    try:
+        run_trial(task, point, **arguments)
+    except Exception as error:
+        return {
+            "type": type(error).__name__,
+            "message": str(error),
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+    return None
+
+
+def give_memory_back() -> None:
+    """Give the memory of a trial that is over back to its GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager
 def _work_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="recbole-llm-trial-") as name:
         yield Path(name)
-
-
-def described(error: Exception) -> dict[str, str]:
-    """Return what a record says of an error."""
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }

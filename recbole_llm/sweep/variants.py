@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from recbole_llm.sweep.selection import SelectionData, shapes_data
-from recbole_llm.sweep.specs import Sweep
+from recbole_llm.sweep.specs import Dimension, Sweep
 from recbole_llm.sweep.trial import Task
 
 
@@ -28,7 +28,18 @@ def variant_points(sweep: Sweep) -> Iterator[dict[str, Any]]:
         for name, its in shaping.items()
     ]
     for combination in product(*options):
-        yield dict(pair for pair in combination if pair is not None)
+        point = dict(pair for pair in combination if pair is not None)
+        if all(_can_be(its, point, shaping) for name, its in shaping.items() if name in point):
+            yield point
+
+
+def _can_be(
+    dimension: Dimension, point: Mapping[str, Any], shaping: Mapping[str, Dimension]
+) -> bool:
+    """Tell whether the choices above a setting allow it, as far as they are in the point."""
+    return all(
+        point.get(name) == value for name, value in dimension.when.items() if name in shaping
+    )
 
 
 def prepare_all(

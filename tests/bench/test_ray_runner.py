@@ -40,7 +40,11 @@ def test_a_cluster_that_is_not_there_is_refused(monkeypatch) -> None:
     def init(**_) -> None:
         raise ConnectionError("nothing found")
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    monkeypatch.setitem(
+        sys.modules,
+        "ray",
+        SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=KeyError)),
+    )
     with pytest.raises(
         RequestError, match=r"auto is no Ray cluster that answers \(nothing found\)"
     ):

@@ -75,4 +75,5 @@ def test_a_trial_sees_its_own_gpu_and_no_other(sweep, runner, nodes, monkeypatch
     assert {one.state for one in trials} == {"done"}
     seen = {one.gpu for one in trials}
     assert seen <= ({"GPU-1a", "MIG-2b"} if share else {""})
+    assert len(seen) == 2 or share < 1  # two trials at a time, a whole GPU each
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1a,MIG-2b"

@@ -104,11 +104,11 @@ def test_the_report_tells_of_trials_winner_and_cost(tune, write_sweep) -> None:
 def test_it_is_rendered_to_the_same_bytes_again(tune, write_sweep) -> None:
     file = write_sweep()
     tune(file)
-    names = ["report.html", "figures/curves.svg", "figures/curves.png", "figures/parallel.svg"]
-    before = [(RESULTS / name).read_bytes() for name in names[1:]]
+    names = ["report.html", "report.md", "outcome.json", "figures/curves.svg", "figures/curves.png"]
+    before = [(RESULTS / name).read_bytes() for name in names]
     code, _, err = tune(file, "--resume")
     assert code == 0 and "7 trials are there, 0 begin anew." in err
-    assert [(RESULTS / name).read_bytes() for name in names[1:]] == before
+    assert [(RESULTS / name).read_bytes() for name in names] == before
 
 
 def test_a_sweep_is_not_overwritten_by_mistake(tune, write_sweep) -> None:
@@ -145,7 +145,7 @@ def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monke
         run_trial(task, point, report=killed, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr("recbole_llm.sweep.local.run_trial", dies)
+        patch.setattr("recbole_llm.sweep.trial.run_trial", dies)
         assert tune(write_sweep())[0] == 130
     first, second = trials()
     assert (first["state"], second["state"], len(second["curve"])) == ("done", "running", 1)
@@ -154,6 +154,24 @@ def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monke
     assert trials()[0] == first
     assert (trials()[1]["attempts"], trials()[1]["state"]) == (2, "done")
     assert trials()[1]["id"] == second["id"]
+
+
+def test_a_smaller_budget_leaves_nothing_running(tune, write_sweep, monkeypatch) -> None:
+    """A trial that was stopped and is wanted no more is stopped for good."""
+
+    def dies(task, point, *, report, **rest):
+        def killed(epoch, trainer):
+            report(epoch, trainer)
+            if len(trials()) == 2:
+                raise KeyboardInterrupt
+
+        run_trial(task, point, report=killed, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recbole_llm.sweep.trial.run_trial", dies)
+        assert tune(write_sweep())[0] == 130
+    code, _, _ = tune(write_sweep(budget={"trials": 1}), "--resume")
+    assert code == 0 and [one["state"] for one in trials()] == ["done", "stopped"]
 
 
 def test_a_damaged_record_is_run_again(tune, write_sweep) -> None:
@@ -215,6 +233,8 @@ def test_what_needs_ray_says_so(tune, write_sweep) -> None:
     assert code == 2 and "scheduler: asha needs Ray. Run: pip install 'ray[tune]>=2.54'" in err
     code, _, err = tune(write_sweep(), "--address=auto")
     assert code == 2 and "--address needs Ray" in err
+    code, _, err = tune(write_sweep(), "--address=ray://h:1")
+    assert code == 2 and "a sweep runs on a node of its cluster" in err
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,25 @@ def test_the_settings_of_the_best_epoch_are_kept(ledger: Ledger) -> None:
     for epoch, (score, x) in enumerate([(0.1, 1), (0.4, 2), (0.3, 3)]):
         ledger.add("a", epoch=epoch, score=score, seconds=1.0, point={"x": x})
     (trial,) = ledger.trials()
-    assert trial.point == {"x": 2} and [row.get("point") for row in trial.curve] == [
-        None, {"x": 2}, {"x": 3},
-    ]  # fmt: skip
+    assert trial.point == {"x": 1} and trial.settings == {"x": 2}
+    assert [row.get("point") for row in trial.curve] == [None, {"x": 2}, {"x": 3}]
+
+
+def test_hours_of_a_kill_are_remembered(ledger: Ledger, monkeypatch) -> None:
+    ledger.begin("a", point={}, seed=1)
+    monkeypatch.setattr("recbole_llm.sweep.ledger.time.monotonic", lambda: ledger._start + 7200)
+    ledger.add("a", epoch=0, score=0.5, seconds=2.0, point={})
+    again = Ledger(ledger.folder, _start=ledger._start + 7200)
+    again.read()
+    assert again.hours == pytest.approx(2)
+
+
+def test_what_runs_no_more_is_ended(ledger: Ledger) -> None:
+    """Of an earlier process, or late: stopped. Of this one, and in time: lost."""
+    ledger.begin("a", point={}, seed=1)
+    again = Ledger(ledger.folder)
+    again.read()
+    assert [one.state for one in again.close(is_late=False)] == ["stopped"]
+    (lost,) = ledger.close(is_late=False)
+    assert (lost.state, lost.error["type"]) == ("failed", "TrialLost")
+    assert ledger.close(is_late=False) == []

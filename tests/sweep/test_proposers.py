@@ -9,6 +9,8 @@ import pytest
 
 from recbole_llm.errors import RequestError
 from recbole_llm.sweep.ledger import TRIALS, Ledger
+from recbole_llm.sweep.outcome import candidates
+from recbole_llm.sweep.points import random_points
 from recbole_llm.sweep.proposers import finalists_of, proposer_of
 
 PEAK = {"dropout_prob": {"uniform": [0.0, 0.9]}, "scoring": {"choice": ["inner", "cosine"]}}
@@ -105,6 +107,36 @@ def test_finalists_are_the_best_points_under_other_seeds(sweep, ledger: Ledger) 
     best = [trial.point for trial in ledger.ranked()[:2]]
     assert [(w.point, w.seed) for w in wanted] == [(p, s) for p in best for s in (7, 8)]
     assert {w.role for w in wanted} == {"finalist"} and len({w.id for w in wanted}) == 4
+
+
+def test_finalists_of_other_seeds_do_not_choose(sweep, ledger: Ledger) -> None:
+    """After a resume with other finalists the old runs count no more."""
+    parts = {"space": PEAK, "budget": {"trials": 5}}
+    one = sweep(**parts, finalists={"top": 2, "seeds": [7, 8]})
+    try_all(proposer_of(one, ledger), ledger)
+    for seeds, best in (([7, 8], 0), ([9, 10], 1)):
+        one = sweep(**parts, finalists={"top": 2, "seeds": seeds})
+        for wanted in finalists_of(one, ledger):
+            is_best = wanted.point == ledger.ranked()[best].point
+            ledger.begin(wanted.id, point=wanted.point, seed=wanted.seed, role="finalist")
+            ledger.add(wanted.id, epoch=0, score=float(is_best), seconds=1, point=wanted.point)
+            ledger.end(wanted.id, "done")
+        winner = candidates(one, ledger)[0]
+        assert winner.point == ledger.ranked()[best].point
+        assert list(winner.scores) == [str(seed) for seed in seeds]
+
+
+def test_tpe_hears_nothing_of_what_failed(sweep, ledger: Ledger) -> None:
+    """A trial that reached a score and then diverged is no good place to look at."""
+    one = sweep(space=PEAK, searcher="tpe", budget={"trials": 40})
+    for number, point in zip(range(20), random_points(one), strict=False):
+        name = f"{number:08}"
+        ledger.begin(name, point=point, seed=2020)
+        fake = 9.0 if point["scoring"] == "inner" else score(point)
+        ledger.add(name, epoch=0, score=fake, seconds=1.0, point=point)
+        ledger.end(name, "failed" if point["scoring"] == "inner" else "done")
+    late = try_all(proposer_of(one, ledger), ledger, most=15)
+    assert sum(point["scoring"] == "cosine" for point in late) > 7
 
 
 def test_one_point_needs_no_finalists(sweep, ledger: Ledger) -> None:

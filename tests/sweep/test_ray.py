@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from recbole_llm.data import dataset
 from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
 from recbole_llm.sweep.ray_parts import scheduler_of
@@ -54,14 +54,28 @@ def states(trials: list[Trial]) -> dict[Any, str]:
     return {one.point["learning_rate"]: one.state for one in trials}
 
 
-def test_asha_cuts_trials_and_the_best_epoch_counts(sweep, run, runner, toy_data) -> None:
+def test_asha_cuts_trials_and_the_best_epoch_counts(
+    sweep, run, runner, toy_data, cache_home, monkeypatch
+) -> None:
     """From data that was prepared once: it is gone when the first trial begins."""
-    runner.when_prepared = lambda: shutil.rmtree(toy_data)
+
+    def forget() -> None:
+        shutil.rmtree(toy_data)
+        shutil.rmtree(cache_home)
+        cache_home.touch()  # a trial that encoded could not keep it, and has no texts to encode
+
     asha = {"kind": "asha", "grace_epochs": 1, "reduction": 3}
-    one = sweep(**GRID, settings=settings(), scheduler=asha)
+    one = sweep(**GRID, settings=settings(item_features=["text", "id"]), scheduler=asha)
     task, data = runner.search(one, None).task, None
     data = prepare_all(one, task, say=lambda _: None)["{}"]
+    encoded = []
+    item_vectors = dataset.item_vectors
+    monkeypatch.setattr(
+        dataset, "item_vectors", lambda *a, **k: encoded.append(1) or item_vectors(*a, **k)
+    )
+    runner.when_prepared = forget
     trials = run(one)
+    assert len(encoded) == 1
     assert sum(line.startswith("prepared") for line in runner.heard) == 1
     assert not toy_data.exists()
     assert {one.state for one in trials} == {"done", "pruned"} and len(trials) == 6
@@ -154,6 +168,7 @@ def test_population_based_training_exchanges_settings_within_bounds(sweep, run, 
     space = {
         "learning_rate": {"loguniform": [1e-4, 1e-1]},
         "dropout_prob": {"uniform": [0.0, 0.5]},
+        "item_noise": {"choice": [0.0, 0.1, 0.2]},
     }
     pbt = {"kind": "pbt", "grace_epochs": 3}
     trials = run(
@@ -163,8 +178,9 @@ def test_population_based_training_exchanges_settings_within_bounds(sweep, run, 
     changes = [row["point"] for one in trials for row in one.curve if "point" in row]
     assert changes
     assert all(1e-4 <= point["learning_rate"] <= 1e-1 for point in changes)
+    assert {point["item_noise"] for point in changes} <= {0.0, 0.1, 0.2}
     assert all(0.0 <= point["dropout_prob"] <= 0.5 for point in changes)
-    assert not Path("work/ray").exists()  # no checkpoint is left
+    assert not Path("work/.recbole-llm-ray").exists()  # no checkpoint is left
 
 
 def test_a_full_disk_budget_ends_the_sweep_and_loses_nothing(sweep, run, runner) -> None:
@@ -175,7 +191,7 @@ def test_a_full_disk_budget_ends_the_sweep_and_loses_nothing(sweep, run, runner)
         space=space, settings=large, scheduler={"kind": "pbt", "grace_epochs": 1},
         budget={"trials": 2, "disk_gb": 1e-3},
     )  # fmt: skip
-    with pytest.raises(RecBoleLLMError, match=r"budget.disk_gb: work/ray held .* more than 0.001"):
+    with pytest.raises(RecBoleLLMError, match=r"budget.disk_gb: work held .* more than 0.001"):
         run(one)
     assert {one.state for one in runner.ledger.trials()} == {"running"}  # --resume runs them anew
 
@@ -208,6 +224,12 @@ def test_a_scheduler_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Pa
         return scheduler.on_trial_result(None, New, {"epoch": 2, "best": score})
 
     assert decide(ledger, 0.4) == "STOP" and decide(ledger, 0.6) == "CONTINUE"
+    median = sweep(scheduler={"kind": "median", "grace_epochs": 1})
+    ledger.begin("d", point={"x": "d"}, seed=1)  # far below the others, yet it ran to its end
+    for epoch in range(3):
+        ledger.add("d", epoch=epoch, score=0.1, seconds=1.0, point={"x": "d"})
+    ledger.end("d", "done")
+    assert scheduler_of(median, ledger=ledger, epochs=9, mode="max")
     empty = tmp_path / "empty"
     (empty / TRIALS).mkdir(parents=True)
     assert decide(Ledger(empty), 0.4) == "CONTINUE"
@@ -268,5 +290,4 @@ def test_gpus_are_asked_for_where_there_are_any_only(sweep, run, runner) -> None
         searcher="grid", budget={}, space={"num_layers": {"int": [1, 2]}},
         settings=settings(epochs=1), resources={"cpus": 1, "gpus": 0.25},
     )  # fmt: skip
-    begin = time.monotonic()
-    assert {one.state for one in run(one)} == {"done"} and time.monotonic() - begin < 300
+    assert {one.state for one in run(one)} == {"done"}

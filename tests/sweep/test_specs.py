@@ -96,6 +96,16 @@ WRONG = {
         {"scheduler": "pbt"},
         "space.num_layers: pbt changes settings of a trained model, of which it is not",
     ),
+    "pbt with a condition": (
+        {
+            "scheduler": "pbt",
+            "space": {
+                "item_noise": {"choice": [0.0, 0.2]},
+                "dropout_prob": {"uniform": [0.1, 0.5], "when": {"item_noise": 0.2}},
+            },
+        },
+        "space.dropout_prob: pbt moves all settings at once. Leave when out.",
+    ),
     "continuum of vectors": (
         {"space": {"text_max_length": {"uniform": [4.0, 8.0]}}},
         "space.text_max_length: each value needs vectors of its own. Use choice or int",
@@ -121,6 +131,10 @@ def test_all_that_is_wrong_is_said_at_once(write_sweep, capsys) -> None:
     said = capsys.readouterr().err
     assert "5 problems" in said
     assert all(word in said for word in ("budget:", "space.seed:", "space.topk:", "dataset:"))
+
+
+def test_a_metric_is_read_in_any_case(write_sweep, toy_data) -> None:
+    assert check_sweep(write_sweep(metric="NDCG@3"), data_path=toy_data).metric == "ndcg@3"
 
 
 def test_check_tells_sweeps_from_other_files(write_sweep, capsys) -> None:

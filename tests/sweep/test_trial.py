@@ -84,6 +84,7 @@ def test_there_is_no_test_part(task) -> None:
     data = prepared(one)
     assert [field for field in vars(data)] == ["train", "valid", "vectors"]
     test = prepare(one.config(POINT, seed=1, run_dir=None))[3].dataset
+    assert data.train.events["item_id"][test.inter_feat["_event"]].sum() == 0  # nor its targets
     assert len(cases(test)) == 12 and not cases(test) & (cases(data.train) | cases(data.valid))
 
 
@@ -123,6 +124,16 @@ def test_each_value_of_a_setting_that_shapes_data_has_data_of_its_own(sweep, tas
     assert (tables[0] - tables[1]).abs().max() > 0.01
     assert variant_of({"num_layers": 2, "whitening": "zca"}) == '{"whitening": "zca"}'
     assert list(variant_points(sweep())) == [{}]
+
+
+def test_combinations_that_cannot_be_are_not_prepared(sweep) -> None:
+    space = {
+        "whitening": {"choice": ["none", "pca"]},
+        "whitening_dim": {"choice": [8, 16], "when": {"whitening": "pca"}},
+    }
+    points = list(variant_points(sweep(space=space)))
+    assert {"whitening": "none", "whitening_dim": 8} not in points
+    assert {"whitening": "pca", "whitening_dim": 8} in points and {"whitening": "none"} in points
 
 
 def test_what_diverges_says_so(task) -> None:

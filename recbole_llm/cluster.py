@@ -93,7 +93,7 @@ def _connected(address: str | None) -> Any:
         {} if address else {"include_dashboard": False, "dashboard_host": LOOPBACK}
     )
     try:
-        ray.init(
+        ray.init(  # without an address it would join whatever cluster is about
             address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
         )
     except (ConnectionError, ray.exceptions.RayError) as error:

@@ -55,15 +55,15 @@ def states(trials: list[Trial]) -> dict[Any, str]:
 
 
 def test_asha_cuts_trials_and_the_best_epoch_counts(
-    sweep, run, runner, toy_data, cache_home, monkeypatch
+    sweep, run, runner, toy_data, tmp_path, monkeypatch
 ) -> None:
     """From data that was prepared once: it is gone when the first trial begins."""
 
     def forget() -> None:
         shutil.rmtree(toy_data)
-        shutil.rmtree(cache_home)
-        cache_home.touch()  # a trial that encoded could not keep it, and has no texts to encode
+        shutil.rmtree(tmp_path / "cache")
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     asha = {"kind": "asha", "grace_epochs": 1, "reduction": 3}
     one = sweep(**GRID, settings=settings(item_features=["text", "id"]), scheduler=asha)
     task, data = runner.search(one, None).task, None
@@ -84,7 +84,7 @@ def test_asha_cuts_trials_and_the_best_epoch_counts(
         scores = [row["valid"] for row in trial.curve]
         assert trial.best == max(scores) and trial.best_epoch == scores.index(max(scores))
     best = runner.ledger.ranked()[0]
-    assert best.best_epoch < 8 and best.curve[-1]["valid"] < best.best
+    assert best.best_epoch < len(best.curve) - 1
     here: list[float] = []
     run_trial(
         task, best.point, seed=best.seed, data=data, report=lambda at, _: here.append(at.score)

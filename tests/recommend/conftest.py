@@ -19,7 +19,8 @@ WORDS = [f"w{number}" for number in range(10)]
 SMALL = {
     "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 32, "topk": [1, 5],
     "valid_metric": "NDCG@5", "metrics": ["NDCG"], "MAX_ITEM_LIST_LENGTH": 4,
-    "show_progress": False, "item_features": "text", "text_dtype": "float32", "enable_amp": False, "dropout_prob": 0.0,
+    "show_progress": False, "item_features": "text", "text_dtype": "float32",
+    "enable_amp": False, "dropout_prob": 0.0,
 }  # fmt: skip
 Trained = Callable[..., Path]
 

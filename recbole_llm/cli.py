@@ -39,6 +39,7 @@ usage: recbole-llm COMMAND ...
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
   bench SUITE.yaml                       run what a suite wants and its results do not have
   tune SWEEP.yaml                        try settings, choose on validation, test the winner once
+  recommend --run=DIR --user=ID          what a finished run recommends, to anyone
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
@@ -86,7 +87,7 @@ def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> i
 
 
 def _dispatch(argv: Sequence[str]) -> None:
-    if not argv or ({"-h", "--help"} & set(argv) and argv[0] not in ("bench", "tune")):
+    if not argv or ({"-h", "--help"} & set(argv) and argv[0] not in ("bench", "tune", "recommend")):
         print(USAGE)
         return
     commands = {
@@ -96,6 +97,7 @@ def _dispatch(argv: Sequence[str]) -> None:
         "dataset": _dataset,
         "bench": _bench,
         "tune": _tune,
+        "recommend": _recommend,
         "leaderboard": _leaderboard,
     }
     name, *rest = argv
@@ -213,6 +215,19 @@ def _bench(argv: Sequence[str]) -> None:
         print(USAGE_BENCH)
         return
     bench(argv, partial(print, flush=True))
+
+
+def _recommend(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.recommend.command import USAGE as USAGE_RECOMMEND
+    from recbole_llm.recommend.command import recommend
+
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_RECOMMEND)
+        return
+    recommend(argv, partial(print, flush=True))
 
 
 def _tune(argv: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from recbole_llm.log import no_log, run_log
 from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.ranks import write_ranks
+from recbole_llm.recommend.keep import keep_catalogue
 from recbole_llm.report import NO_REPORT, named_ranks, report_of
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
@@ -148,7 +149,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     logger = getLogger()
     logger.info(config)
     begin = time.perf_counter()
-    _dataset, train_data, valid_data, test_data = prepare(config)
+    dataset, train_data, valid_data, test_data = prepare(config)
     prepared = time.perf_counter()
     model = build_model(config, train_data)
     encoded = time.perf_counter()
@@ -187,6 +188,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     }
     if current_world().is_first:
         facts = {"curve": trainer.curve, **report, **provenance(config, model)}
+        if saved:  # the weights on disk are those that were tested
+            keep_catalogue(run_dir, model=model, dataset=dataset)
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})
         (run_dir / STATE).unlink(missing_ok=True)
     return result

@@ -14,6 +14,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 RESULT = "result.json"
 STATE = "training.safetensors"
+CATALOGUE = "catalogue.safetensors"
 
 
 def create_run_dir(root: Path, *, model: str, dataset: str) -> Path:

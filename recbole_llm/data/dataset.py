@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recbole_llm.atomic import read_atomic, read_header
 from recbole_llm.data.features import ItemVectors, item_vectors
+from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
 from recbole_llm.errors import DataError, unknown_name
 
@@ -164,6 +165,10 @@ class ExactOrder(Splits):
             dataset=self.dataset_name,
             catalogue=[str(token) for token in self.field2id_token[self.iid_field]],
         )
+
+    def modality_vectors(self) -> dict[str, ModalityVectors]:
+        """Return the vectors of each item feature that comes with a file of them."""
+        return modality_vectors(self.config, catalogue=self.field2id_token[self.iid_field])
 
     def _has_exact_times(self) -> bool:
         return self.config["time_precision"] != "recbole" and self.time_field in self.inter_feat

@@ -18,7 +18,7 @@ from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
 from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
-from recbole_llm.text.whiten import whiten
+from recbole_llm.text.whiten import Whitening, fit_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class ItemVectors:
         raw: The vectors of those that have text as the encoder gave them, ``(n, D)``, before
             controls and whitening.
         rows: Their rows in the table.
+        whitening: What whitened them, None where nothing did.
     """
 
     table: Tensor
@@ -49,6 +50,7 @@ class ItemVectors:
     truncated: int
     raw: Tensor
     rows: Sequence[int]
+    whitening: Whitening | None = None
 
     def raw_table(self) -> np.ndarray:
         """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
@@ -126,7 +128,7 @@ def _encode(
         stored.truncated,
     )
     vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
-    table = whitened_table(
+    table, whitening = whitened_table(
         vectors,
         rows=rows,
         num_items=len(texts.texts) + 1,
@@ -143,12 +145,13 @@ def _encode(
         truncated=stored.truncated,
         raw=stored.vectors,
         rows=rows,
+        whitening=whitening,
     )
 
 
 def whitened_table(
     vectors: Tensor, *, rows: Sequence[int], num_items: int, settings: Settings, place: str
-) -> Tensor:
+) -> tuple[Tensor, Whitening | None]:
     """Return whitened vectors in the rows of their items, all others zero.
 
     Args:
@@ -159,12 +162,13 @@ def whitened_table(
         place: What the vectors are, for an error.
 
     Returns:
-        ``(N, D)`` float32.
+        ``(N, D)`` float32, and what whitened them.
 
     Raises:
         NonFiniteError: If whitening made a value that is not finite.
     """
-    vectors = whiten(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    whitening = fit_whitening(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    vectors = vectors.float() if whitening is None else whitening(vectors)
     if not torch.isfinite(vectors).all():
         raise NonFiniteError(
             f"{place}: whitening={settings.whitening} made non-finite values. Use whitening: none, "
@@ -172,7 +176,7 @@ def whitened_table(
         )
     table = torch.zeros(num_items, vectors.shape[1])
     table[torch.tensor(rows, dtype=torch.long)] = vectors
-    return table
+    return table, whitening
 
 
 def encoder_spec(settings: Settings) -> EncoderSpec:

@@ -111,10 +111,11 @@ def _aligned(path: Path, *, catalogue: Sequence[str], settings: Settings) -> Mod
             f"{path}: all values must be finite float32 numbers, received others for {len(bad)} "
             f"items, first {tokens[bad[0]]!r}. Make these rows again, or leave them out."
         )
+    table, _ = whitened_table(
+        vectors, rows=items, num_items=len(catalogue), settings=settings, place=str(path)
+    )
     return ModalityVectors(
-        table=whitened_table(
-            vectors, rows=items, num_items=len(catalogue), settings=settings, place=str(path)
-        ),
+        table=table,
         content=_digest(vectors, tokens),
         sha256=sha256(path),
         items=len(catalogue) - 1,

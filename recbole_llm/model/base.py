@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
-from recbole_llm.data.modalities import modality_vectors
 from recbole_llm.errors import RequestError
 from recbole_llm.model.adaptors import build_adaptor
 from recbole_llm.model.evolution import Combination, Evolution, SequenceDropout
@@ -50,9 +49,7 @@ class InterestModel(SequentialRecommender):
         settings = Settings.from_config(config)
         self.label_field = config["LABEL_FIELD"]
         self.temperature = settings.temperature
-        self.modality_vectors = modality_vectors(  # before texts are encoded, which may take long
-            config, catalogue=dataset.field2id_token[self.ITEM_ID]
-        )
+        self.modality_vectors = dataset.modality_vectors()  # first: texts may take long
         self.item_vectors = dataset.item_vectors()
         text = {} if self.item_vectors is None else {"text": self.item_vectors}
         tables = {name: vectors.table for name, vectors in (text | self.modality_vectors).items()}

@@ -6,7 +6,8 @@ F features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +126,18 @@ class ItemRepresentation(KeptTable):
         if self.embedding is not None:
             parts.append(self.embedding.weight)
         return functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero
+
+    def unseen(self, given: Sequence[Tensor]) -> Tensor:
+        """Return the vectors of items that training did not know, ``(M, H)``.
+
+        Args:
+            given: Their vectors by feature, ``(M, D)`` each; the part of the id is zero.
+        """
+        features: Iterable[Any] = self.features
+        parts = [feature.adaptor(vectors) for feature, vectors in zip(features, given, strict=True)]
+        if self.embedding is not None:
+            parts.append(torch.zeros_like(parts[0]))
+        return self.fusion(parts)
 
     @staticmethod
     def lookup(table: Tensor, ids: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def read_item_texts(
             the texts do not cover what they must.
     """
     types = read_header(path, separator=separator, encoding=encoding)
-    fields = _text_fields(types, path=path, chosen=text_fields, template=text_template)
+    fields = text_columns(types, path=path, chosen=text_fields, template=text_template)
     for name in (id_field, *fields):
         if name not in types:
             raise DataError(f"{path}: {unknown_name('column', name, types)}")
@@ -106,10 +106,14 @@ def read_item_texts(
     return ItemTexts(texts=[text or None for text in texts], report=report)
 
 
-def _text_fields(
+def text_columns(
     types: dict[str, str], *, path: Path, chosen: Sequence[str] | None, template: str | None
 ) -> list[str]:
-    """Return the columns that make a text."""
+    """Return the columns that make a text; args are those of :func:`read_item_texts`.
+
+    Raises:
+        DataError: If none does, or the template is not one.
+    """
     if template is not None:
         return _template_fields(template)
     if chosen:

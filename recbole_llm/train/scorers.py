@@ -67,30 +67,40 @@ class InterestScorer:
         self.twins, self.firsts = identical_items(model.items)
 
     def read(self, begin: int, end: int) -> Tensor:
-        """Return the interests of a batch, ``(B, H)``; histories of like length are read together.
-
-        Most histories of sparse data are far shorter than the longest.
-        """
+        """Return the interests of a batch, ``(B, H)``."""
         cases = read_cases(self.loader, begin, end, device=self.table.device)
-        interests = self.table.new_empty(len(cases), self.vectors.shape[1])
-        for alike in cases[self.model.ITEM_SEQ_LEN].argsort(stable=True).split(LIKE):
-            part = cases[alike]
-            longest = max(int(part[self.model.ITEM_SEQ_LEN].max()), 1)
-            part.update(Interaction({self.model.ITEM_SEQ: part[self.model.ITEM_SEQ][:, :longest]}))
-            interests[alike] = self.model.last_interest(part, self.table)
-        return interests
+        return last_interests(self.model, cases, table=self.table)
 
     def scores(self, batch: Tensor, part: slice) -> Tensor:
         """Return the scores of part of a batch, ``(R, N)``."""
         interests = batch[part]
         scores = interests.new_empty(len(interests), len(self.vectors))
         for at in range(0, len(interests), TILE):
-            tile = interests[at : at + TILE]
-            whole = functional.pad(tile, (0, 0, 0, TILE - len(tile)))
-            product = item_scores(whole, self.vectors, temperature=self.model.temperature)
-            scores[at : at + TILE] = product[: len(tile)]
+            scores[at : at + TILE] = tile_scores(
+                interests[at : at + TILE], self.vectors, temperature=self.model.temperature
+            )
         scores[:, self.twins] = scores[:, self.firsts]
         return scores
+
+
+def last_interests(model: InterestModel, cases: Any, *, table: Tensor) -> Tensor:
+    """Return the interests after histories, ``(B, H)``; those of like length are read together.
+
+    Most histories of sparse data are far shorter than the longest.
+    """
+    interests = table.new_empty(len(cases), table.shape[1])
+    for alike in cases[model.ITEM_SEQ_LEN].argsort(stable=True).split(LIKE):
+        part = cases[alike]
+        longest = max(int(part[model.ITEM_SEQ_LEN].max()), 1)
+        part.update(Interaction({model.ITEM_SEQ: part[model.ITEM_SEQ][:, :longest]}))
+        interests[alike] = model.last_interest(part, table)
+    return interests
+
+
+def tile_scores(interests: Tensor, vectors: Tensor, *, temperature: float) -> Tensor:
+    """Return the scores ``(R, N)`` of ``TILE`` interests or fewer, by a product of ``TILE``."""
+    whole = functional.pad(interests, (0, 0, 0, TILE - len(interests)))
+    return item_scores(whole, vectors, temperature=temperature)[: len(interests)]
 
 
 def identical_items(items: ItemRepresentation) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_llm.errors import RequestError
-from recbole_llm.text.whiten import whiten
+from recbole_llm.text.whiten import fit_whitening, whiten
 
 
 def correlated(count: int = 500) -> torch.Tensor:
@@ -74,3 +74,18 @@ def test_poor_input_gives_finite_vectors_of_bounded_size(vectors, method: str) -
 def test_what_is_refused(settings, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         whiten(correlated(), **settings)
+
+
+@pytest.mark.parametrize(("method", "dim"), [("zca", None), ("pca", None), ("pca", 1)])
+def test_new_vectors_are_whitened_by_what_was_fitted(method: str, dim: int | None) -> None:
+    vectors = correlated()
+    fitted = fit_whitening(vectors, method=method, dim=dim)
+    white = whiten(vectors, method=method, dim=dim)
+    assert torch.equal(fitted(vectors), white)
+    assert torch.allclose(fitted(vectors[3:4]), white[3:4], atol=1e-6)  # not by its own mean
+    matrix = (vectors.double() - fitted.mean) @ fitted.matrix()
+    assert torch.allclose(matrix.float(), white, atol=1e-5)
+
+
+def test_without_whitening_there_is_nothing_to_fit() -> None:
+    assert fit_whitening(correlated(), method="none") is None

@@ -1,0 +1,247 @@
+"""Recommendations of a finished run: for its users, for histories, for texts.
+
+Letters: B requests read at once, L history length, N items (row 0 is padding), H item-vector size,
+R requests ranked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_llm.data.features import encoder_spec
+from recbole_llm.errors import RequestError, all_problems
+from recbole_llm.model.base import InterestModel
+from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
+from recbole_llm.recommend.new_items import read_new_items
+from recbole_llm.recommend.requests import Request, Requests
+from recbole_llm.recommend.stored import require_ours, stored_model
+from recbole_llm.recommend.texts import NewTexts
+from recbole_llm.recommend.top import Candidates, top_items
+from recbole_llm.resume import StoredRun, stored_run
+from recbole_llm.settings import Settings
+from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.train.scorers import TILE, last_interests
+
+BATCH = 1024  # requests whose histories are read together
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A recommended item.
+
+    Attributes:
+        item: Raw item id.
+        title: Its title, None where it has none.
+        score: The model's score, by which a list is ordered.
+    """
+
+    item: str
+    title: str | None
+    score: float
+
+
+class Recommender:
+    """Recommends items of a run's catalogue; :meth:`load` makes one. Threads may share it.
+
+    Args:
+        catalogue: What the run kept.
+        model: Its model, in evaluation mode.
+        texts: What gives vectors to new texts, None where the run has no such vectors.
+        place: The run, for an error's message.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, model: InterestModel, *, texts: NewTexts | None, place: str
+    ) -> None:
+        self.model, self.texts, self.place = model, texts, place
+        self.device = next(model.parameters(), catalogue.table).device
+        self.table = catalogue.table.to(self.device)
+        self.twins = catalogue.twins.to(self.device), catalogue.firsts.to(self.device)
+        self.items, self.titles = list(catalogue.items), list(catalogue.titles)
+        self.requests = Requests(catalogue)
+        self.candidates = self._candidates()
+
+    @classmethod
+    def load(
+        cls,
+        run_dir: str | Path,
+        *,
+        new_items: str | Path | None = None,
+        device: str = "cpu",
+        trust_remote_code: bool = False,
+    ) -> Recommender:
+        """Load a finished run from its directory; the data that it was trained on is not read.
+
+        Args:
+            run_dir: Directory of a run of one of our models.
+            new_items: An ``.item`` file of more items, which are recommended by their text.
+            device: ``cpu`` or ``cuda``.
+            trust_remote_code: Whether a text encoder that runs code of its own may do so again.
+
+        Raises:
+            RequestError: If the directory, the file or the device will not do.
+        """
+        _require_device(device)
+        stored = stored_run(Path(run_dir))
+        require_ours(stored)
+        catalogue = read_catalogue(stored.run_dir)
+        model = stored_model(stored, catalogue, device=torch.device(device))
+        settings = Settings.from_config(stored.facts["settings"])
+        texts = None
+        if catalogue.text is not None:
+            trust = trust_remote_code and settings.trust_remote_code
+            spec = encoder_spec(settings.model_copy(update={"trust_remote_code": trust}))
+            texts = NewTexts(
+                TextEncoder(spec, device=device),
+                treatment=catalogue.text,
+                items=model.items,
+                sizes=catalogue.sizes,
+                place=str(stored.run_dir),
+            )
+        found = cls(catalogue, model, texts=texts, place=str(stored.run_dir))
+        if new_items is not None:
+            found._add(Path(new_items), stored=stored, catalogue=catalogue)
+        return found
+
+    def _add(self, path: Path, *, stored: StoredRun, catalogue: Catalogue) -> None:
+        """Put the new items of a file behind those of the catalogue."""
+        if catalogue.text is None:
+            raise RequestError(self._no_text())
+        new = read_new_items(
+            path,
+            known=self.requests.rows,
+            config=stored.facts["settings"],
+            treatment=catalogue.text,
+        )
+        self.table = torch.cat([self.table, self._vectors(new.texts)])
+        self.requests.add_items(new.ids)
+        self.items += new.ids
+        self.titles += new.titles
+        self.candidates = self._candidates()
+
+    @torch.no_grad()
+    def _candidates(self) -> Candidates:
+        vectors = self.model.candidates(self.table)
+        return Candidates(vectors, *self.twins, temperature=self.model.temperature)
+
+    def _vectors(self, texts: Sequence[str]) -> Tensor:
+        """Return the item vectors of new texts, ``(n, H)``."""
+        if self.texts is None:
+            raise RequestError(self._no_text())
+        return self.texts.vectors(texts, device=self.device)
+
+    def _no_text(self) -> str:
+        return (
+            f"{self.place}: the run has no text vectors of its own (item_features, text_control), "
+            "so that new texts mean nothing to it. Give item ids, or name a run that reads text."
+        )
+
+    def for_user(self, user: str, *, k: int = 10, filter_seen: bool = True) -> list[Recommendation]:
+        """Recommend to a user of the run's data, after all of their events."""
+        return next(self.for_all([Request(user=user)], k=k, filter_seen=filter_seen))
+
+    def for_history(
+        self, items: Sequence[str], *, k: int = 10, filter_seen: bool = True
+    ) -> list[Recommendation]:
+        """Recommend after a history of raw item ids, oldest first."""
+        request = Request(history=tuple(items))
+        return next(self.for_all([request], k=k, filter_seen=filter_seen))
+
+    def for_texts(self, texts: Sequence[str], *, k: int = 10) -> list[Recommendation]:
+        """Recommend after a history of texts, oldest first; none of them counts as seen."""
+        return next(self.for_all([Request(texts=tuple(texts))], k=k))
+
+    def for_all(
+        self,
+        requests: Sequence[Request],
+        *,
+        k: int = 10,
+        filter_seen: bool = True,
+        show_progress: bool = False,
+    ) -> Iterator[list[Recommendation]]:
+        """Recommend to many; what is wrong with any request is raised before the first list.
+
+        Args:
+            requests: Users, histories or texts.
+            k: Length of a list; shorter where fewer items are left.
+            filter_seen: Whether items of the history are left out.
+            show_progress: Whether to show a bar.
+
+        Returns:
+            One list a request, in their order.
+
+        Raises:
+            RequestError: If a user or an item is unknown, a history is empty, or ``k`` is larger
+                than the catalogue; all that is wrong at once.
+        """
+        problems = [] if 1 <= k < len(self.items) else [self._wrong_length(k)]
+        histories, texts = self.requests.rows_of(requests, problems=problems)
+        if problems:
+            raise RequestError(all_problems("recommend", problems))
+        table = torch.cat([self.table, self._vectors(texts)]) if texts else self.table
+        return self._lists(
+            histories, table=table, k=k, filter_seen=filter_seen, show_progress=show_progress
+        )
+
+    def _wrong_length(self, k: int) -> str:
+        return f"k: must be 1 to {len(self.items) - 1}, the number of items; received {k}."
+
+    def _lists(
+        self,
+        histories: Sequence[Tensor],
+        *,
+        table: Tensor,
+        k: int,
+        filter_seen: bool,
+        show_progress: bool,
+    ) -> Iterator[list[Recommendation]]:
+        with tqdm(total=len(histories), desc="Recommend", disable=not show_progress) as bar:
+            for begin in range(0, len(histories), BATCH):
+                part = histories[begin : begin + BATCH]
+                interests = self._interests(part, table)
+                for at in range(0, len(part), TILE):
+                    tile = part[at : at + TILE]
+                    yield from self._ranked(
+                        interests[at : at + TILE], tile if filter_seen else None, k=k
+                    )
+                    bar.update(len(tile))
+
+    @torch.no_grad()
+    def _interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
+        """Return the interest after each history, ``(B, H)``."""
+        ends = [history[-self.model.max_seq_length :] for history in histories]
+        cases = {
+            self.model.ITEM_SEQ: torch.nn.utils.rnn.pad_sequence(ends, batch_first=True),  # (B, L)
+            self.model.ITEM_SEQ_LEN: torch.tensor([len(end) for end in ends]),
+        }
+        return last_interests(self.model, Interaction(cases).to(self.device), table=table)
+
+    def _ranked(
+        self, interests: Tensor, seen: Sequence[Tensor] | None, *, k: int
+    ) -> Iterator[list[Recommendation]]:
+        """Yield the lists of at most a tile of requests."""
+        cells = None
+        if seen is not None:
+            lengths = torch.tensor([len(history) for history in seen])
+            rows = torch.repeat_interleave(torch.arange(len(seen)), lengths)
+            cells = rows.to(self.device), torch.cat(list(seen)).to(self.device)
+        scores, ids = top_items(interests, self.candidates, seen=cells, length=k)
+        for row in zip(scores.tolist(), ids.tolist(), strict=True):
+            yield [
+                Recommendation(self.items[item], self.titles[item], score)
+                for score, item in zip(*row, strict=True)
+                if score > -torch.inf  # an item that was left out
+            ]
+
+
+def _require_device(device: str) -> None:
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise RequestError(f"device: must be cpu, or cuda where there is one; received {device!r}.")

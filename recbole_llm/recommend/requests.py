@@ -1,0 +1,125 @@
+"""Who is recommended to: users, histories and texts, as rows of item vectors.
+
+Letters: N items of the run, new ones among them, L history length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recbole_llm.errors import unknown_name
+from recbole_llm.recommend.catalogue import Catalogue
+
+MOST = 10  # problems told of; each looks for names like the unknown one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Whom to recommend to; one of the three is given.
+
+    Attributes:
+        user: Raw id of a user of the run's data.
+        history: Raw item ids, oldest first.
+        texts: Texts in place of items, oldest first.
+    """
+
+    user: str | None = None
+    history: tuple[str, ...] | None = None
+    texts: tuple[str, ...] | None = None
+
+
+class Requests:
+    """Turns requests into rows of item vectors.
+
+    Args:
+        catalogue: What the run kept.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.rows = {item: row for row, item in enumerate(catalogue.items) if row}
+        self.users = {user: at for at, user in enumerate(catalogue.users)}
+        self.events, self.ends = catalogue.events, [0, *catalogue.ends.tolist()]
+
+    def add_items(self, ids: Sequence[str]) -> None:
+        """Know items whose rows are behind those of the items known so far."""
+        first = len(self.rows) + 1
+        self.rows |= {item: row for row, item in enumerate(ids, start=first)}
+
+    def rows_of(
+        self, requests: Sequence[Request], *, problems: list[str]
+    ) -> tuple[list[Tensor], list[str]]:
+        """Return the rows of each request's history, ``(L,)``, and the texts that need vectors.
+
+        Args:
+            requests: The requests.
+            problems: Gets what is wrong with them.
+
+        Returns:
+            Rows from N on are those of the texts, in their order.
+        """
+        texts: dict[str, int] = {}
+        unread = _Problems()
+        found = []
+        for number, request in enumerate(requests, start=1):
+            unread.where = f"request {number} of {len(requests)}: " if len(requests) > 1 else ""
+            found.append(torch.tensor(self._rows(request, texts, unread), dtype=torch.int64))
+        problems += unread.told()
+        return found, list(texts)
+
+    def _rows(self, request: Request, texts: dict[str, int], problems: _Problems) -> list[int]:
+        if request.user is not None:
+            return self._events_of(request.user, problems)
+        if request.texts is not None:
+            words = [" ".join(text.split()) for text in request.texts]
+            if not words or not all(words):
+                problems.add("texts: a history must be one text or more, none of them empty.")
+            new = len(self.rows) + 1
+            return [new + texts.setdefault(text, len(texts)) for text in words]
+        items = request.history or ()
+        if not items:
+            problems.add("history: must name at least one item; received none.")
+        for item in dict.fromkeys(items):
+            if item not in self.rows:
+                problems.add_unknown("item", item, self.rows)
+        return [self.rows[item] for item in items if item in self.rows]
+
+    def _events_of(self, user: str, problems: _Problems) -> list[int]:
+        if not self.users:
+            problems.add(
+                "user: the run keeps no users, for it read benchmark files. Give a history."
+            )
+        elif user not in self.users:
+            problems.add_unknown("user", user, self.users)
+        else:
+            at = self.users[user]
+            return list(map(int, self.events[self.ends[at] : self.ends[at + 1]]))
+        return []
+
+
+class _Problems:
+    """Collects problems, and words the first of them only."""
+
+    def __init__(self) -> None:
+        self.where = ""
+        self.found: list[str] = []
+        self.more = 0
+
+    def add(self, message: str) -> None:
+        """Note a problem of the request at hand."""
+        if len(self.found) < MOST:
+            self.found.append(self.where + message)
+        else:
+            self.more += 1
+
+    def add_unknown(self, what: str, name: str, known: Collection[str]) -> None:
+        """Note a name that is not in a table, with names that are like it."""
+        is_told = len(self.found) < MOST
+        self.add(unknown_name(what, name, known, list_known=False) if is_told else "")
+
+    def told(self) -> list[str]:
+        """Return the problems, and how many more there are."""
+        return [*self.found, f"{self.more} more."] if self.more else self.found

@@ -1,0 +1,80 @@
+"""New texts to item vectors, by the run's own encoder and the statistics of its catalogue.
+
+Letters: n texts, D size of the encoder's vectors, H item-vector size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_llm.errors import RunDirError
+from recbole_llm.model.items import ItemRepresentation
+from recbole_llm.recommend.catalogue import TextTreatment
+from recbole_llm.text.encoders import TextEncoder
+
+LEAST_COSINE = 0.98  # of one text's vectors in float32 and bf16: 0.999 and more
+
+
+class NewTexts:
+    """Gives item vectors to texts that the run has not seen; safe to call from several threads.
+
+    An item that is new has text alone: the part of its id is zero, and it is without an image or
+    sound, as an item of the catalogue whose file of vectors lacks it.
+
+    Args:
+        encoder: What encodes; the model is loaded when the first text comes.
+        treatment: What the run did with its texts' vectors.
+        items: The run's item representation.
+        sizes: Feature to the size of its given vectors, in the order of the representation.
+        place: The run, for an error's message.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        *,
+        treatment: TextTreatment,
+        items: ItemRepresentation,
+        sizes: dict[str, int],
+        place: str,
+    ) -> None:
+        self.encoder, self.treatment = encoder, treatment
+        self.items, self.sizes, self.place = items, sizes, place
+        self._lock = threading.Lock()  # a tokenizer serves one caller at a time
+        self._is_checked = False
+
+    @torch.no_grad()
+    def vectors(self, texts: Sequence[str], *, device: torch.device) -> Tensor:
+        """Return the item vectors of texts, ``(n, H)``.
+
+        Raises:
+            RunDirError: If the encoder here is not the run's.
+            EncoderError: If it cannot be loaded.
+        """
+        with self._lock:
+            self._require_the_runs_encoder()
+            raw = self.encoder.encode(texts).vectors  # (n, D)
+        given = [
+            self.treatment.whiten(raw) if name == "text" else torch.zeros(len(texts), size)
+            for name, size in self.sizes.items()
+        ]
+        return self.items.unseen([vectors.to(device) for vectors in given])
+
+    def _require_the_runs_encoder(self) -> None:
+        """Compare the vectors of one text, whatever the precision they were made in."""
+        if self._is_checked:
+            return
+        here, stored = self.encoder.encode([self.treatment.probe]).vectors[0], self.treatment
+        is_like = len(here) == len(stored.probe_vector) and (
+            torch.cosine_similarity(here, stored.probe_vector, dim=0) > LEAST_COSINE
+        )
+        if not is_like:
+            raise RunDirError(
+                f"{self.place}: text_encoder {self.encoder.spec.name!r} gives {stored.probe[:60]!r}"
+                " another vector here than it gave the run. Restore the encoder, or train again."
+            )
+        self._is_checked = True

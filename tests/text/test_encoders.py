@@ -15,8 +15,9 @@ from torch.nn.functional import cosine_similarity
 
 from recbole_llm.errors import EncoderError, NonFiniteError
 from recbole_llm.text import hub, models
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.encoders import Encoding, TextEncoder
 from recbole_llm.text.models import BUNDLED_SHA256, EncoderSpec
+from recbole_llm.text.store import VectorStore
 
 TITLES = ["Toy Story", "GoldenEye", "Four Rooms", "Toy Story", "漫画 🎬 فيلم", "x " * 600]
 
@@ -83,6 +84,13 @@ def test_bundled_weights_are_checked(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(models.resources, "files", lambda _: tmp_path)
     with pytest.raises(EncoderError, match=f"must have sha256 {BUNDLED_SHA256}"):
         EncoderSpec().folder()
+
+
+def test_the_key_of_stored_vectors_stays_what_it_was(minilm, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(TextEncoder, "encode", lambda _, texts: Encoding(torch.ones(2, 384), 0, 1))
+    received = VectorStore(tmp_path).get(["a", "b"], minilm)
+    assert received.key == "c20c4628682679fcf1a2a49b5bb18b61cc799d08"
+    assert received.content == "77a0295ea7e85ec0d8398f7c5073eb4efe7db95a"
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "last"])

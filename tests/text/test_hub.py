@@ -104,32 +104,37 @@ def test_a_path_that_does_not_exist_is_one_line(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+REFUSED = {
+    "missing": (401, "RepoNotFound"),
+    "forbidden": (403, ""),
+    "busy": (429, ""),
+    "broken": (503, ""),
+}
+
+
 class FakeHub(BaseHTTPRequestHandler):
     """Answers as the hub does, as far as loading a model asks it."""
 
     protocol_version = "HTTP/1.1"
     folder: Path
-    errors = {
-        "missing": (401, "RepoNotFound"),
-        "forbidden": (403, ""),
-        "busy": (429, ""),
-        "broken": (503, ""),
-    }
 
     def do_GET(self) -> None:
         if "/slow" in self.path:
             time.sleep(30)
-        name = next((name for name in self.errors if f"/{name}" in self.path), None)
+        name = next((name for name in REFUSED if f"/{name}" in self.path), None)
         if name:
-            self._answer(*self.errors[name])
+            self._answer(*REFUSED[name])
         elif "/resolve/" in self.path:
             self._send_file()
+        elif "/tree/" in self.path:
+            self._answer(404, "EntryNotFound")
         elif "/no-such-revision" in self.path:
             self._answer(404, "RevisionNotFound")
         else:
             self._answer(200, body=json.dumps({"id": "somebody/tiny", "sha": COMMIT}).encode())
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _send_file(self) -> None:
         file = self.folder / self.path.rpartition("/")[2]
@@ -155,6 +160,7 @@ class FakeHub(BaseHTTPRequestHandler):
 
 CHILD = """
 import contextlib, io, json, sys, time
+import recbole_llm.quick_start, sentence_transformers  # whose time is not the hub's
 from recbole_llm.cli import main
 answers = {}
 for name in sys.argv[1:]:
@@ -211,6 +217,7 @@ def answers(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     online = ask(root, [*FAULTS, "somebody/tiny"], port=server.server_port)
     server.shutdown()
     server.server_close()
+    assert online["somebody/tiny"][0] == 0, online["somebody/tiny"][1]
     shutil.rmtree(root / "vectors")
     offline = ask(root, ["somebody/tiny", "somebody/cold"], port=server.server_port)
     return online | {f"offline {name}": answer for name, answer in offline.items()}

@@ -97,12 +97,6 @@ def test_every_field_of_the_spec_is_in_the_key() -> None:
     assert fields == EncoderSpec(dtype="float32", dim=8).fingerprint("cpu").keys() - {"weights"}
 
 
-def test_the_key_of_stored_vectors_stays_what_it_was(store, encoder) -> None:
-    received = store.get(["a", "b"], encoder)
-    assert received.key == "c20c4628682679fcf1a2a49b5bb18b61cc799d08"
-    assert received.content == "77a0295ea7e85ec0d8398f7c5073eb4efe7db95a"
-
-
 def test_other_texts_and_other_weights_of_one_path_miss(
     store, encoder, tiny_bert, tmp_path
 ) -> None:

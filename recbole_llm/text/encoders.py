@@ -97,7 +97,7 @@ class TextEncoder:
         """
         distinct = list(dict.fromkeys(texts))
         place = {text: row for row, text in enumerate(distinct)}
-        if callable(self.model.tokenizer):
+        if callable(getattr(self.model, "tokenizer", None)):
             tokens, truncated = self._tokenize(distinct)
             vectors = self._vectors(tokens)
         else:  # static vectors of words, say: nothing to batch by length, and nothing is cut

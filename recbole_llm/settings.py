@@ -50,12 +50,14 @@ class Settings(BaseModel):
     """The bundled encoder, a local path, or any Hugging Face id."""
     text_revision: str | None = None
     """Revision of a Hugging Face id."""
-    text_pooling: Literal["default", "mean", "cls", "max", "last"] = "default"
-    """How token vectors become one; the model's own way by default."""
+    text_pooling: Literal["default", "mean", "cls", "max", "last", "weighted_mean"] = "default"
+    """How token vectors become one; the model's own way by default (docs/encoders.md)."""
     text_max_length: int | None = Field(default=None, ge=3)
     """Tokens read of a text, two of which most models spend on marks; its own limit by default."""
     text_prompt: str = ""
-    """Words put before each text."""
+    """Words put before each text, as the model was trained to be asked (docs/encoders.md)."""
+    text_dim: int | None = Field(default=None, ge=1)
+    """Entries kept of a text's vector, for models trained so (Matryoshka); all by default."""
     text_dtype: Literal["auto", "float32", "bf16"] = "auto"
     """Precision of encoding; auto is bf16 where the hardware has it."""
     trust_remote_code: bool = False

@@ -188,6 +188,7 @@ def encoder_spec(settings: Settings) -> EncoderSpec:
         max_length=settings.text_max_length,
         prompt=settings.text_prompt,
         dtype=settings.text_dtype,
+        dim=settings.text_dim,
         trust_remote_code=settings.trust_remote_code,
     )
 

@@ -13,14 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from recbole_llm.errors import EncoderError, NonFiniteError
-from recbole_llm.text.models import EncoderSpec, load_model
+from recbole_llm.text.models import EncoderSpec, load_model, poolings
 
 logger = logging.getLogger(__name__)
 
 CPU_TOKENS, GPU_TOKENS = 2048, 65536  # tokens a batch: more only spills out of the CPU's cache
+MOST_TOKENS = 2**31 - 1  # a tokenizer without a limit of its own says 10**30
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,12 @@ class TextEncoder:
         """
         distinct = list(dict.fromkeys(texts))
         place = {text: row for row, text in enumerate(distinct)}
-        tokens, truncated = self._tokenize(distinct)
-        vectors = self._vectors(tokens)
+        if callable(getattr(self.model, "tokenizer", None)):
+            tokens, truncated = self._tokenize(distinct)
+            vectors = self._vectors(tokens)
+        else:  # static vectors of words, say: nothing to batch by length, and nothing is cut
+            tokens, truncated = {"input_ids": []}, 0
+            vectors = self._plain_vectors(distinct)
         finite = torch.isfinite(vectors).all(1)
         if not finite.all():
             first = distinct[int((~finite).nonzero()[0])]
@@ -116,6 +122,8 @@ class TextEncoder:
     def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], int]:
         """Return the token lists of texts, and how many of the texts were cut."""
         tokenizer, limit = self.model.tokenizer, self.model.max_seq_length
+        if limit is not None and limit > MOST_TOKENS:
+            limit = None
         prompted = [self.spec.prompt + text for text in texts]
         tokens = dict(tokenizer(prompted, truncation=limit is not None, max_length=limit))
         full = [row for row, ids in enumerate(tokens["input_ids"]) if len(ids) == limit]
@@ -149,8 +157,46 @@ class TextEncoder:
         kind = self.device.split(":")[0]
         is_bf16 = self.spec.precision(self.device) == "bf16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=is_bf16):
-            vectors = self.model(dict(padded))["sentence_embedding"]
-        return iter(vectors.float().cpu().clone())
+            vectors = self.model(dict(padded) | self._excluded)["sentence_embedding"]
+        return iter(self._shortened(vectors.float()).cpu().clone())
+
+    def _plain_vectors(self, texts: list[str]) -> Tensor:
+        """Return the vectors of texts by a model that has no tokenizer of transformers."""
+        vectors = self.model.encode(
+            [self.spec.prompt + text for text in texts],
+            convert_to_tensor=True,
+            show_progress_bar=self.show_progress,
+        )
+        return self._shortened(vectors.float()).cpu()
+
+    @functools.cached_property
+    def _excluded(self) -> dict[str, int]:
+        """The prompt's length, for models that do not pool over it (INSTRUCTOR)."""
+        if not self.spec.prompt or all(
+            part.include_prompt for part in poolings(self.model).values()
+        ):
+            return {}
+        tokenizer = self.model.tokenizer
+        ids = tokenizer(self.spec.prompt)["input_ids"]
+        return {"prompt_length": len(ids) - (ids[-1] in tokenizer.all_special_ids)}
+
+    def _shortened(self, vectors: Tensor) -> Tensor:
+        """Return the first entries of vectors, of length 1 where the model's are.
+
+        The truncation of Matryoshka representations (Kusupati et al., 2022, arXiv 2205.13147).
+        """
+        from sentence_transformers.sentence_transformer.modules import Normalize
+
+        dim, size = self.spec.dim, vectors.shape[1]
+        if dim is None:
+            return vectors
+        if dim > size:
+            raise EncoderError(
+                f"text_dim: the vectors of {self.spec.name} have {size} entries, received {dim}. "
+                f"Use at most {size}."
+            )
+        is_normal = any(isinstance(part, Normalize) for part in self.model.children())
+        return normalize(vectors[:, :dim], dim=1) if is_normal else vectors[:, :dim]
 
     def _halve_budget(self, longest: int) -> None:
         """Try again with half the tokens, or give up where a batch was one text already."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from recbole_llm.errors import EncoderError
 from recbole_llm.files import sha256
 from recbole_llm.hardware import cpu_has_bf16
+from recbole_llm.text import hub
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -26,13 +32,15 @@ class EncoderSpec:
     revision: str | None = None
     """Revision of a Hugging Face id."""
     pooling: str = "default"
-    """``default`` (the model's own), ``mean``, ``cls``, ``max`` or ``last``."""
+    """``default`` (the model's own), ``mean``, ``cls``, ``max``, ``last`` or ``weighted_mean``."""
     max_length: int | None = None
     """Tokens read of a text; the model's own limit by default."""
     prompt: str = ""
     """Words put before each text."""
     dtype: str = "auto"
     """``auto``, ``float32`` or ``bf16``."""
+    dim: int | None = None
+    """First entries of a vector that are kept; all by default."""
     trust_remote_code: bool = False
     """Whether the model may run code of its own."""
 
@@ -59,7 +67,10 @@ class EncoderSpec:
         folder = self.folder()
         weights = BUNDLED_SHA256 if self.is_bundled else folder and _folder_sha256(folder)
         name = BUNDLED if self.is_bundled else self.name
-        return asdict(self) | {
+        given = asdict(self)
+        if self.dim is None:  # vectors stored before there was a dim keep their key
+            del given["dim"]
+        return given | {
             "name": name if weights is None else "weights",
             "weights": weights or self.commit(),
             "dtype": self.precision(device),
@@ -67,14 +78,7 @@ class EncoderSpec:
 
     def commit(self) -> str | None:
         """Return the commit of a Hugging Face id's files on this machine, or None without any."""
-        from huggingface_hub import try_to_load_from_cache
-
-        for name in (self.name, f"sentence-transformers/{self.name}"):
-            if name.count("/") == 1:
-                file = try_to_load_from_cache(name, "config.json", revision=self.revision)
-                if isinstance(file, str):
-                    return Path(file).parent.name
-        return None
+        return hub.cached_commit(self.name, self.revision)
 
     def precision(self, device: str) -> str:
         """Return ``float32`` or ``bf16``: ``auto`` is bf16 where the hardware computes in it.
@@ -100,32 +104,47 @@ def load_model(spec: EncoderSpec, *, device: str) -> Any:
         EncoderError: If it cannot be found, loaded or trusted.
     """
     import transformers
-    from huggingface_hub.errors import HfHubHTTPError
-    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
-    place = spec.folder() or spec.name
-    # RuntimeError: sizes that do not match. The hub's bases are its HTTP library's own errors.
-    failures: Any = (OSError, ValueError, RuntimeError, SafetensorError, *HfHubHTTPError.__bases__)
     quiet: Any = transformers.utils.logging
     quiet.disable_progress_bar()  # a bar for weights says nothing of use
     try:
+        folder = spec.folder()
+        is_local, revision = False, spec.revision
+        if folder is None:
+            revision, is_local = hub.locate(spec.name, spec.revision)
         model = SentenceTransformer(
-            str(place),
+            str(folder or spec.name),
             device=device,
-            revision=spec.revision,
+            revision=revision,
             trust_remote_code=spec.trust_remote_code,
+            local_files_only=is_local,
         )
-    except failures as error:
-        raise EncoderError(_why_not(spec, error)) from None
+    except hub.failures() as error:
+        words = hub.why_not(spec.name, error, revision=spec.revision, known=BUNDLED)
+        raise EncoderError(words) from None
+    if spec.precision(device) == "float32" or model.dtype == torch.float16:
+        model.float()  # weights are read in the precision they were stored in
     if spec.pooling != "default":
-        _replace_pooling(model, spec.pooling)
+        _replace_pooling(model, spec)
     if spec.max_length is not None:
         _limit_length(model, spec.max_length)
+    _prepare_padding(model)
+    if not spec.prompt and any(model.prompts.values()):
+        logger.warning("%s has prompts and text_prompt has none: %s", spec.name, model.prompts)
     return model.eval()
 
 
+def poolings(model: Any) -> dict[str, Any]:
+    """Return the modules of a sentence-transformers model that pool, by name."""
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    return {name: part for name, part in model.named_children() if isinstance(part, Pooling)}
+
+
 def _limit_length(model: Any, length: int) -> None:
+    if not callable(getattr(model, "tokenizer", None)):
+        raise EncoderError(f"text_max_length: the encoder reads whole texts, received {length}.")
     positions = getattr(getattr(model[0], "model", None), "config", None)
     most = getattr(positions, "max_position_embeddings", None)
     most = most and min(most, model.tokenizer.model_max_length)
@@ -134,33 +153,32 @@ def _limit_length(model: Any, length: int) -> None:
     model.max_seq_length = length
 
 
-def _replace_pooling(model: Any, pooling: str) -> None:
+def _replace_pooling(model: Any, spec: EncoderSpec) -> None:
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    mode = {"last": "lasttoken"}.get(pooling, pooling)
-    for name, module in model.named_children():
-        if isinstance(module, Pooling):
-            size = module.get_embedding_dimension()
-            setattr(model, name, Pooling(size, pooling_mode=mode).to(model.device))
+    found = poolings(model)
+    if not found:
+        raise EncoderError(
+            f"text_pooling: {spec.name} pools in a way of its own, received {spec.pooling}. "
+            "Use default."
+        )
+    mode = {"last": "lasttoken", "weighted_mean": "weightedmean"}.get(spec.pooling, spec.pooling)
+    for name, module in found.items():
+        new = Pooling(
+            module.embedding_dimension, pooling_mode=mode, include_prompt=module.include_prompt
+        )
+        setattr(model, name, new.to(model.device))
 
 
-def _why_not(spec: EncoderSpec, error: Exception) -> str:
-    """Return one line on why a model did not load, and what to do."""
-    reason = (
-        str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    )
-    words = f"{type(error).__name__} {error}".lower()
-    if "trust_remote_code" in words:
-        hint = "It runs code of its own; read it, then set trust_remote_code: true."
-    elif "gated" in words or "401" in words or "403" in words:
-        hint = "It is gated or private: accept its terms and run `hf auth login`."
-    elif "429" in words:
-        hint = "The hub refuses so many requests: wait and run again."
-    elif "offline" in words or "connect" in words or "timeout" in words or "timed out" in words:
-        hint = "The hub cannot be reached: give a local path, or encode where there is a network."
-    else:
-        hint = f"Give a Hugging Face id, a local path, or {BUNDLED!r}."
-    return f"text_encoder {spec.name!r} cannot be loaded: {reason} {hint}"
+def _prepare_padding(model: Any) -> None:
+    """Let texts of several lengths share a batch without a trace of it in their vectors."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if not callable(tokenizer):
+        return
+    if tokenizer.pad_token is None:  # decoders have none; the mask hides it, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    if poolings(model):  # which find the last token by the mask, whatever the side
+        tokenizer.padding_side = "right"  # on the left it would shift absolute positions
 
 
 def _require_sha256(path: Path, expected: str) -> None:

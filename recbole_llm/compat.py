@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +57,19 @@ def apply() -> None:
 
     trainer.early_stopping = strict_early_stopping
     trainer.dict2str = short_metrics
+
+
+@contextmanager
+def without_tensorboard() -> Iterator[None]:
+    """Let trainers write no event files while the block runs."""
+    import recbole.trainer.trainer as trainer
+
+    before = trainer.get_tensorboard
+    no_tensorboard()
+    try:
+        yield
+    finally:
+        trainer.get_tensorboard = before
 
 
 def no_tensorboard() -> None:

@@ -108,8 +108,7 @@ def run_trial(
                 f"budget.trial_hours: {task.trial_hours:g} are over after epoch {epoch}."
             )
 
-    with no_log(), _work_folder() as folder:
-        compat.no_tensorboard()
+    with no_log(), compat.without_tensorboard(), _work_folder() as folder:
         config = task.config(point, seed=seed, run_dir=str(folder))
         train_data, valid_data = data.loaders(config)
         model = build_model(config, train_data)

@@ -30,6 +30,7 @@ SMALL = {
 }  # fmt: skip
 RATES = {"learning_rate": {"choice": [0.01, 1e-6, 0.02, 2e-6, 0.03, 3e-6]}}
 ANY = {"model": "LLMInterestLSTM", "dataset": "toy", "space": RATES, "budget": {"trials": 1}}
+SHARE = {"cpus": 1, "gpus": 0.25}  # of a GPU where there are any: here are none
 GRID = {"searcher": "grid", "budget": {}, "space": RATES}
 
 
@@ -65,7 +66,9 @@ def test_asha_cuts_trials_and_the_best_epoch_counts(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     asha = {"kind": "asha", "grace_epochs": 1, "reduction": 3}
-    one = sweep(**GRID, settings=settings(item_features=["text", "id"]), scheduler=asha)
+    one = sweep(
+        **GRID, settings=settings(item_features=["text", "id"]), scheduler=asha, resources=SHARE
+    )
     task, data = runner.search(one, None).task, None
     data = prepare_all(one, task, say=lambda _: None)["{}"]
     encoded = []
@@ -147,13 +150,6 @@ def test_what_goes_wrong_in_a_trial_is_its_own(sweep, run, runner) -> None:
     assert "Lower learning_rate" in failed.error["message"] and failed.attempts == 1
 
 
-def test_a_trial_that_takes_too_long_has_failed(sweep, run, runner) -> None:
-    space = {"num_layers": {"int": [1, 2]}}
-    budget = {"trial_hours": 1e-7}
-    trials = run(sweep(searcher="grid", budget=budget, space=space, settings=settings()))
-    assert [one.error["type"] for one in trials] == ["TrialTimeoutError"] * 2
-
-
 def test_hours_stop_what_runs(sweep, run, monkeypatch) -> None:
     late = property(lambda ledger: 2.0 * any(one.curve for one in ledger.trials()))
     monkeypatch.setattr("recbole_llm.sweep.ledger.Ledger.hours", late)
@@ -194,14 +190,6 @@ def test_a_full_disk_budget_ends_the_sweep_and_loses_nothing(sweep, run, runner)
     with pytest.raises(RecBoleLLMError, match=r"budget.disk_gb: work held .* more than 0.001"):
         run(one)
     assert {one.state for one in runner.ledger.trials()} == {"running"}  # --resume runs them anew
-
-
-def test_tpe_runs_on_ray(sweep, run, runner) -> None:
-    space = {"learning_rate": {"loguniform": [1e-4, 1e-1]}}
-    one = sweep(
-        space=space, searcher="tpe", settings=settings(epochs=2), budget={"trials": 12},
-    )  # fmt: skip
-    assert len({one.id for one in run(one)}) == 12
 
 
 def test_a_scheduler_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Path) -> None:
@@ -283,11 +271,3 @@ def test_an_interrupted_sweep_ends_cleanly(write_sweep, start, until, tmp_path: 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
-
-
-def test_gpus_are_asked_for_where_there_are_any_only(sweep, run, runner) -> None:
-    one = sweep(
-        searcher="grid", budget={}, space={"num_layers": {"int": [1, 2]}},
-        settings=settings(epochs=1), resources={"cpus": 1, "gpus": 0.25},
-    )  # fmt: skip
-    assert {one.state for one in run(one)} == {"done"}

@@ -6,9 +6,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +28,8 @@ torch.set_num_threads(1)  # two workers run the tests, on two cores
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+PROGRAM = [sys.executable, "-c", "import sys; from recbole_llm.cli import main; sys.exit(main())"]
+WAIT = 300  # seconds that a slow machine may need for what takes one
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 Events = Sequence[tuple[str, str, float]]
@@ -129,3 +135,47 @@ def browser() -> Iterator[Chrome]:
     chrome = Chrome(options=options, service=Service(driver))
     yield chrome
     chrome.quit()
+
+
+@pytest.fixture
+def toy_data(write_dataset) -> Path:
+    """Return the folder of a dataset: twelve users walk a circle of nine items."""
+    walks = [(f"u{user}", f"i{(user + k) % 9}", float(k)) for user in range(12) for k in range(7)]
+    folder: Path = write_dataset(walks, {f"i{k}": f"title {k}" for k in range(9)})
+    return folder
+
+
+@pytest.fixture
+def start_command(toy_data: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts a command of ours in a process of its own."""
+    started = []
+
+    def begin(command: str, file: Path, *options: str, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*PROGRAM, command, str(file), f"--data_path={toy_data}", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | env,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Return a function that waits until something is there, and returns it."""
+
+    def wait(condition: Callable[[], Any]) -> Any:
+        end = time.monotonic() + WAIT
+        while not (found := condition()):
+            assert time.monotonic() < end, "it never came"
+            time.sleep(0.05)
+        return found
+
+    return wait

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +42,6 @@ RESULT: dict[str, Any] = {
     "protocol": {"max_length": 50}, "versions": {"recbole": "1.2.1"}, "run_dir": "/somewhere",
 }  # fmt: skip
 
-BENCH = [
-    sys.executable, "-c", "import sys; from recbole_llm.cli import main; sys.exit(main())", "bench",
-]  # fmt: skip
-WAIT = 240  # seconds that a slow machine may need for what takes one
 
 WriteSuite = Callable[..., Path]
 
@@ -62,14 +56,6 @@ def write_suite(tmp_path: Path) -> WriteSuite:
         return path
 
     return write
-
-
-@pytest.fixture
-def toy_data(write_dataset) -> Path:
-    """Return the folder of a dataset: twelve users walk a circle of nine items."""
-    walks = [(f"u{user}", f"i{(user + k) % 9}", float(k)) for user in range(12) for k in range(7)]
-    folder: Path = write_dataset(walks, {f"i{k}": f"title {k}" for k in range(9)})
-    return folder
 
 
 class Bench:
@@ -174,36 +160,6 @@ def spec() -> Callable[..., RunSpec]:
 
 
 @pytest.fixture
-def start(toy_data: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(start_command) -> Callable[..., subprocess.Popen[str]]:
     """Return a function that starts ``bench`` in a process of its own."""
-    started = []
-
-    def begin(suite: Path, *options: str, **env: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*BENCH, str(suite), f"--data_path={toy_data}", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | env,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
-    """Return a function that waits until something is there, and returns it."""
-
-    def wait(condition: Callable[[], Any]) -> Any:
-        end = time.monotonic() + WAIT
-        while not (found := condition()):
-            assert time.monotonic() < end, "it never came"
-            time.sleep(0.02)
-        return found
-
-    return wait
+    return partial(start_command, "bench")

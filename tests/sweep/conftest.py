@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +32,6 @@ TOY: dict[str, Any] = {
     "budget": {"trials": 3},
     "finalists": {"top": 2, "seeds": [1, 2]},
 }  # fmt: skip
-TUNE = [
-    sys.executable, "-c", "import sys; from recbole_llm.cli import main; sys.exit(main())", "tune",
-]  # fmt: skip
-WAIT = 300  # seconds that a slow machine may need for what takes one
 
 WriteSweep = Callable[..., Path]
 
@@ -67,14 +61,6 @@ def sweep() -> Callable[..., Sweep]:
 
 
 @pytest.fixture
-def toy_data(write_dataset) -> Path:
-    """Return the folder of a dataset: twelve users walk a circle of nine items."""
-    walks = [(f"u{user}", f"i{(user + k) % 9}", float(k)) for user in range(12) for k in range(7)]
-    folder: Path = write_dataset(walks, {f"i{k}": f"title {k}" for k in range(9)})
-    return folder
-
-
-@pytest.fixture
 def without_ray(monkeypatch) -> None:
     """Let Ray be absent, so that trials run in this process."""
     find = __import__("importlib.util").util.find_spec
@@ -84,39 +70,9 @@ def without_ray(monkeypatch) -> None:
 
 
 @pytest.fixture
-def start(toy_data: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(start_command) -> Callable[..., subprocess.Popen[str]]:
     """Return a function that starts ``tune`` in a process of its own."""
-    started = []
-
-    def begin(sweep: Path, *options: str, **env: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*TUNE, str(sweep), f"--data_path={toy_data}", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | env,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
-    """Return a function that waits until something is there, and returns it."""
-
-    def wait(condition: Callable[[], Any]) -> Any:
-        end = time.monotonic() + WAIT
-        while not (found := condition()):
-            assert time.monotonic() < end, "it never came"
-            time.sleep(0.05)
-        return found
-
-    return wait
+    return partial(start_command, "tune")
 
 
 class Runner:

@@ -133,17 +133,19 @@ def test_a_larger_budget_goes_on(tune, write_sweep) -> None:
     assert len(trials()) == 4
 
 
+def dies(task, point, *, report, **rest) -> None:
+    """Stand in for a trial, and be interrupted in the sweep's second one."""
+
+    def killed(epoch, trainer) -> None:
+        report(epoch, trainer)
+        if len(trials()) == 2:
+            raise KeyboardInterrupt
+
+    run_trial(task, point, report=killed, **rest)
+
+
 def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monkeypatch) -> None:
     """Killed in the middle of the second trial."""
-
-    def dies(task, point, *, report, **rest):
-        def killed(epoch, trainer):
-            report(epoch, trainer)
-            if len(trials()) == 2:
-                raise KeyboardInterrupt
-
-        run_trial(task, point, report=killed, **rest)
-
     with monkeypatch.context() as patch:
         patch.setattr("recbole_llm.sweep.trial.run_trial", dies)
         assert tune(write_sweep())[0] == 130
@@ -158,15 +160,6 @@ def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monke
 
 def test_a_smaller_budget_leaves_nothing_running(tune, write_sweep, monkeypatch) -> None:
     """A trial that was stopped and is wanted no more is stopped for good."""
-
-    def dies(task, point, *, report, **rest):
-        def killed(epoch, trainer):
-            report(epoch, trainer)
-            if len(trials()) == 2:
-                raise KeyboardInterrupt
-
-        run_trial(task, point, report=killed, **rest)
-
     with monkeypatch.context() as patch:
         patch.setattr("recbole_llm.sweep.trial.run_trial", dies)
         assert tune(write_sweep())[0] == 130

@@ -31,10 +31,18 @@ def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
         "peak_memory_mib": peak_memory_mib(),
         "device": str(config["device"]),
         "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
-        | {name: metadata.version(name) for name in PACKAGES},
+        | {name: _version(name) for name in PACKAGES},
         "commit": commit(),
         "settings": config.resolved,
     }
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package, or None where it is not installed, as Ray need not be."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def data_sha256(config: LLMConfig) -> dict[str, str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-CHUNK_ROWS = 512  # positions whose scores are made together; more leave the processor's cache
+CPU_ROWS = 512  # positions whose scores are made together; more leave the processor's cache
 MAX_CELLS = 2**26  # scores made together at most: 256 MiB in float32
 
 
@@ -71,19 +72,32 @@ class FullSoftmax(nn.Module):
         with torch.autocast(interest.device.type, enabled=False):
             interest, table = interest.float() / self.temperature, table[1:].float()
             targets = targets - 1  # padding is no candidate
-            loss = functional.linear_cross_entropy(
-                interest,
-                table,
-                targets,
-                options=nn.LinearCrossEntropyOptions(
-                    batch_chunk_size=max(1, min(CHUNK_ROWS, MAX_CELLS // len(table))),
-                    allow_retain_graph=True,  # so that gradients can be asked for twice
-                ),
-            )
+            rows = max(1, MAX_CELLS // len(table))
+            if interest.device.type == "cpu":
+                rows = min(rows, CPU_ROWS)
+            loss = _cross_entropy(interest, table, targets, rows=rows)
             if self.label_smoothing:  # (1 - ε) CE + ε mean_j -log p_j = CE + ε (z_y - mean_j z_j)
                 above_mean = table[targets] - table.mean(0)  # (P, H)
                 loss = loss + self.label_smoothing * (interest * above_mean).sum(1).mean()
             return loss
+
+
+def _cross_entropy(interest: Tensor, table: Tensor, targets: Tensor, *, rows: int) -> Tensor:
+    """Return the mean cross-entropy of scores that are made ``rows`` positions at a time."""
+    if hasattr(functional, "linear_cross_entropy"):
+        options = nn.LinearCrossEntropyOptions(
+            batch_chunk_size=rows,
+            allow_retain_graph=True,  # so that gradients can be asked for twice
+        )
+        return functional.linear_cross_entropy(interest, table, targets, options=options)
+    # PyTorch before 2.14 lacks it: scores are made again for the gradient instead of being kept.
+    parts = zip(interest.split(rows), targets.split(rows), strict=True)
+    sums = [checkpoint(_summed, part, table, ids, use_reentrant=False) for part, ids in parts]
+    return torch.stack(sums).sum() / len(targets)
+
+
+def _summed(interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(interest @ table.T, targets, reduction="sum")
 
 
 class SampledLoss(nn.Module):

@@ -64,7 +64,7 @@ class EncoderSpec:
 
     def fingerprint(self, device: str) -> dict[str, Any]:
         """Return what identifies the vectors: the spec, with weights and precision resolved."""
-        folder = self.folder()
+        folder = None if self.is_bundled else self.folder()
         weights = BUNDLED_SHA256 if self.is_bundled else folder and _folder_sha256(folder)
         name = BUNDLED if self.is_bundled else self.name
         given = asdict(self)

@@ -81,7 +81,7 @@ class TextEncoder:
         Raises:
             EncoderError: If it cannot be fetched.
         """
-        if self.spec.folder() is None and self.spec.commit() is None:
+        if not (self.spec.is_bundled or self.spec.folder() or self.spec.commit()):
             _ = self.model
         return self.spec.fingerprint(self.device)
 

@@ -31,7 +31,7 @@ def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
         "peak_memory_mib": peak_memory_mib(),
         "device": str(config["device"]),
         "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
-        | {name: _version(name) for name in PACKAGES},
+        | {name: version for name in PACKAGES if (version := _version(name))},
         "commit": commit(),
         "settings": config.resolved,
     }

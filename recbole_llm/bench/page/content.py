@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from recbole_llm.bench.boards import Board, Row, value_at
-from recbole_llm.bench.grids import absences, gap_text, notes, num_cases, protocol, slice_label
+from recbole_llm.bench.cells import slice_label
+from recbole_llm.bench.grids import absences, gap_text, notes, num_cases, protocol
 from recbole_llm.bench.metrics import metric
 from recbole_llm.bench.results import Record
 from recbole_llm.bench.stats import Comparison, Summary

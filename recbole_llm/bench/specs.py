@@ -266,7 +266,7 @@ def _twice(runs: list[RunSpec]) -> list[str]:
     first: dict[str, RunSpec] = {}
     problems = []
     for run in runs:
-        other = first.setdefault(run.path, run)
+        other = first.setdefault(run.path.casefold(), run)  # for disks that know no case
         if other is not run:
             problems.append(
                 f"models.{run.label}: {run.title!r} and {other.title!r} have the same letters and "

@@ -172,6 +172,9 @@ def test_labels_that_would_share_a_record_are_refused(write_suite) -> None:
     path = write_suite(models={"A, b": {"model": "BPR"}, "A b": {"model": "BPR"}}, seeds=[1])
     _, (problem,) = expand(read_suite(path)[0], path)
     assert "'toy A b' and 'toy A, b' have the same letters" in problem
+    path = write_suite(models={"lstm": {"model": "BPR"}, "LSTM": {"model": "BPR"}}, seeds=[1])
+    _, (problem,) = expand(read_suite(path)[0], path)
+    assert "'toy LSTM' and 'toy lstm'" in problem  # one file where a disk knows no case
     path = write_suite(rulers={"R": {}, "F": {}}, seeds=[1], models={"A": {"model": "BPR"}})
     _, (problem,) = expand(read_suite(path)[0], path)
     assert "'F toy A' and 'R toy A'" in problem

@@ -1,4 +1,4 @@
-"""Writes the README's figures and docs/ablations.md from results/.
+"""Writes the README's figures and leaderboards, and docs/ablations.md, from results/.
 
 uv run python benchmarks/figures.py
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+BOARDS = ("ml-100k", "ml-1m")  # those of these suites in the README that have results
 
 
 def read(name: str) -> Any:
@@ -152,6 +152,34 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def leaderboards() -> str:
+    """Return the README's leaderboards: the first tables of the committed ones, and a figure."""
+    parts, pictures = [], []
+    for suite in BOARDS:
+        folder = ROOT / "results" / suite
+        if (page := folder / "leaderboard.md").is_file():
+            parts += first_tables(page.read_text(encoding="utf-8"))
+            parts.append(
+                f"More of it: [tests, slices and protocol](results/{suite}/leaderboard.md), and "
+                f"`results/{suite}/index.html`, a page to open from disk."
+            )
+            pictures += sorted(folder.glob("figures/*/tradeoff.svg"))
+    for picture in pictures[:1]:
+        place = picture.relative_to(ROOT).as_posix()
+        parts.append(f"![Accuracy against seconds of training, {picture.parent.name}]({place})")
+    return "\n\n".join(parts) + "\n"
+
+
+def first_tables(page: str) -> Iterator[str]:
+    """Yield title and table of accuracy of each board of a leaderboard's Markdown page."""
+    for board in page.split("\n## ")[1:]:
+        title, _, rest = board.partition("\n")
+        _, mark, tables = rest.partition("### Accuracy and cost\n\n")
+        if mark:
+            yield f"**{title}**"
+            yield tables.partition("\n\n")[0]
+
+
 def ablations() -> str:
     """Return the page of ablations: mean and standard deviation over seeds of each value."""
     lines = [
@@ -178,11 +206,20 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Put the table between the README's marks, and write the page."""
+    """Put tables between the README's marks, and write the page."""
     (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     readme = ROOT / "README.md"
-    head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    readme.write_text(head + BEGIN + table() + END + rest.split(END)[1], encoding="utf-8")
+    text = readme.read_text(encoding="utf-8")
+    for name, content in {"figures": table(), "leaderboards": leaderboards()}.items():
+        begin, end = marks(name)
+        head, rest = text.split(begin)
+        text = head + begin + content + end + rest.split(end)[1]
+    readme.write_text(text, encoding="utf-8")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return between which lines the README holds what this script writes."""
+    return f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 def sync(path: Path) -> None:
     """Return when a file's content is on the disk."""
-    with path.open("rb") as written:
+    with path.open("r+b") as written:  # Windows syncs only what is open for writing
         os.fsync(written.fileno())
 
 

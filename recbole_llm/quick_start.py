@@ -26,7 +26,7 @@ from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.ranks import write_ranks
 from recbole_llm.recommend.keep import keep_catalogue
-from recbole_llm.report import NO_REPORT, named_ranks, report_of
+from recbole_llm.report import NO_REPORT, cold_items, named_ranks, report_of
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
@@ -165,13 +165,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     if isinstance(trainer, Engine):
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
-    report = NO_REPORT
-    if trainer.ranking is not None:
-        parts = {"train": train_data.dataset, "test": test_data.dataset}
-        ranks = named_ranks(trainer.ranking, **parts)
-        write_ranks(run_dir, ranks)
-        report = report_of(trainer.ranking, ranks, config=config, model=model, **parts)
-
+    report = _report(trainer, config, train_data=train_data, test_data=test_data, run_dir=run_dir)
     _log_results(config, best_valid_result, test_result)
     result = {
         "model": config["model"],
@@ -193,6 +187,21 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})
         (run_dir / STATE).unlink(missing_ok=True)
     return result
+
+
+def _report(
+    trainer: Any, config: LLMConfig, *, train_data: Any, test_data: Any, run_dir: Path
+) -> dict[str, Any]:
+    """Write the ranks of the last evaluation, if it left any, and return what they tell."""
+    if trainer.ranking is None:
+        return NO_REPORT
+    parts = {"train": train_data.dataset, "test": test_data.dataset}
+    ranks = named_ranks(trainer.ranking, **parts)
+    write_ranks(run_dir, ranks)
+    cold = cold_items(config, train_data.dataset)
+    among_cold = None if cold is None else trainer.rank_among(test_data, cold)
+    facts = {"config": config, "model": trainer.model, **parts}
+    return report_of(trainer.ranking, ranks, among_cold=among_cold, **facts)
 
 
 def _seconds(trainer: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from recbole_llm import slices
 from recbole_llm.data.seen import seen_items, training_counts
@@ -16,6 +17,7 @@ from recbole_llm.errors import DataError
 from recbole_llm.ranking_metrics import RANK_METRICS, Ranking, expected_metric
 from recbole_llm.ranks import Ranks
 
+COLD_ONLY = "cold items only"
 NO_REPORT: dict[str, Any] = {"slices": None, "gaps": None, "lists": None}
 
 
@@ -46,13 +48,28 @@ def named_ranks(ranking: Ranking, *, train: Any, test: Any) -> Ranks:
     )
 
 
+def cold_items(config: Mapping[str, Any], train: Any) -> torch.Tensor | None:
+    """Tell which items training does not know, ``(N,)``, if the split holds items out of it."""
+    if "cold_start" not in (config["eval_args"]["split"] or {}):
+        return None
+    return torch.from_numpy(training_counts(train) == 0)
+
+
 def report_of(
-    ranking: Ranking, ranks: Ranks, *, config: Mapping[str, Any], train: Any, test: Any, model: Any
+    ranking: Ranking,
+    ranks: Ranks,
+    *,
+    among_cold: Ranking | None,
+    config: Mapping[str, Any],
+    train: Any,
+    test: Any,
+    model: Any,
 ) -> dict[str, Any]:
     """Return the slices, gaps and facts of lists of a run.
 
     Args:
         ranking: The ranks and lists of the test cases.
+        among_cold: Their ranks among cold items only, if the split holds items out of training.
         ranks: The same under raw ids.
         config: The settings.
         train: The training part of the dataset.
@@ -61,12 +78,7 @@ def report_of(
     """
     counts = training_counts(train)
     target = test.inter_feat[test.iid_field].numpy()
-    values = {
-        f"{name}@{k}": expected_metric(name, ranking, k=k)
-        for name in map(str.lower, config["metrics"])
-        if name in RANK_METRICS and name != "gauc"  # which has no cutoff
-        for k in config["topk"]
-    }
+    values = _values(ranking, config)
     bands = slices.bands(np.asarray(ranks.history), slices.HISTORY)
     found = {
         "item_popularity": slices.metrics_by_group(
@@ -78,6 +90,10 @@ def report_of(
     }
     for name, labels in _user_groups(ranks.users, dataset=test, config=config).items():
         found[f"user.{name}"] = slices.metrics_by_group(labels, values)
+    if among_cold is not None:
+        alike = np.full(len(target), COLD_ONLY)
+        found["candidates"] = slices.metrics_by_group(alike, _values(among_cold, config))
+        found["candidates"][COLD_ONLY]["items"] = int(among_cold.candidates.max())
     chosen = str(config["valid_metric"]).lower()
     metric = chosen if chosen in values else next(iter(values), None)
     text = getattr(model, "item_vectors", None)
@@ -88,6 +104,16 @@ def report_of(
         "slices": found,
         "gaps": {} if metric is None else slices.gaps(found, metric=metric),
         "lists": {f"{name}@{max(config['topk'])}": value for name, value in facts.items()},
+    }
+
+
+def _values(ranking: Ranking, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the metrics with a cutoff of each case, by name."""
+    return {
+        f"{name}@{k}": expected_metric(name, ranking, k=k)
+        for name in map(str.lower, config["metrics"])
+        if name in RANK_METRICS and name != "gauc"  # which has no cutoff
+        for k in config["topk"]
     }
 
 

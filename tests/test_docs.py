@@ -5,7 +5,13 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import pytest
+
+from recbole_llm.bench.collect import read_boards
+from recbole_llm.bench.tables import markdown
+
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
 
 
 def test_the_settings_page_is_made_from_the_schema() -> None:
@@ -18,9 +24,39 @@ def test_the_ablations_are_those_measured() -> None:
     assert (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8") == page
 
 
-def test_the_readme_shows_the_figures_that_were_measured() -> None:
-    table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["table"]()
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("part", "name"), [("figures", "table"), ("leaderboards",) * 2])
+def test_the_readme_shows_what_was_measured(part: str, name: str) -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = script["marks"](part)
+    assert readme.split(begin)[1].split(end)[0] == script[name]()
+
+
+def test_the_readme_shows_the_leaderboards_that_are_there(tmp_path: Path) -> None:
+    leaderboards = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["leaderboards"]
+    leaderboards.__globals__["ROOT"] = tmp_path
+    head = "# x\n\nAbout.\n\n"
+    table = "| Model | NDCG@10 |\n| --- | ---: |\n| A | **0.1 ± –** |"
+    for suite, titles in {"ml-100k": ["ml-100k"], "ml-1m": ["ml-1m, R", "ml-1m, F"]}.items():
+        boards = [f"## {one}\n\n### Accuracy and cost\n\n{table}\n\nNote.\n" for one in titles]
+        page = tmp_path / "results" / suite / "leaderboard.md"
+        page.parent.mkdir(parents=True)
+        page.write_text(head + "\n".join(boards) + "\n## Left out\n\n- x\n", encoding="utf-8")
+        figure = page.parent / "figures" / titles[0] / "tradeoff.svg"
+        figure.parent.mkdir(parents=True)
+        figure.touch()
+        found = leaderboards()
+        assert found.count(table) == found.count("**ml-") == (1 if suite == "ml-100k" else 3)
+        assert "](results/ml-100k/figures/ml-100k/tradeoff.svg)" in found
+        assert found.count("![") == 1 and "Note." not in found and "Left out" not in found
+    assert found.index("ml-1m, R") < found.index("ml-1m, F")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", sorted(file.parent.name for file in RESULTS.glob("*/suite.json")))
+def test_a_committed_leaderboard_is_what_its_records_say(suite: str) -> None:
+    page = (RESULTS / suite / "leaderboard.md").read_text(encoding="utf-8")
+    assert page == markdown(read_boards(RESULTS / suite))
 
 
 def test_the_targets_page_says_what_the_records_say() -> None:

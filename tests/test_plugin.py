@@ -31,6 +31,30 @@ def test_importing_us_imports_nothing_heavy() -> None:
     assert python(code) == "[]"
 
 
+def test_importing_us_and_asking_for_help_take_no_time() -> None:
+    code = f"""
+    import contextlib, io, sys, time
+    begin = time.process_time()  # of this process alone: other load on the machine does not count
+    import recbole_llm
+    from recbole_llm.cli import main
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["--help"]) == 0
+    print(time.process_time() - begin, [name for name in {HEAVY} if name in sys.modules])
+    """
+    seconds, _, loaded = python(code).partition(" ")
+    assert loaded == "[]" and float(seconds) < 0.5  # 0.04 on a server's core
+
+
+@pytest.mark.slow
+def test_the_main_job_imports_nothing_that_it_does_not_use() -> None:
+    others = ("ray", "recbole.quick_start", "transformers", "sentence_transformers", "matplotlib")
+    code = f"""
+    import sys, recbole_llm.quick_start
+    print([name for name in {(*others, "seaborn", "optuna", "wandb")} if name in sys.modules])
+    """
+    assert python(code) == "[]"
+
+
 def test_every_entry_of_the_table_is_there() -> None:
     for name, entry in MODELS.items():
         model = load(entry.model)

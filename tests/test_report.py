@@ -17,7 +17,10 @@ from recbole_llm.build import build_model, prepare, trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.users import user_columns
 from recbole_llm.errors import DataError
+from recbole_llm.ranking_metrics import expected_metric
 from recbole_llm.ranks import COLUMNS, OLD_COLUMNS, RANKS, Ranks, read_ranks, write_ranks
+from recbole_llm.report import cold_items
+from recbole_llm.train.scorers import scorer_of
 
 SMALL = {
     "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 32, "topk": [1, 5],
@@ -131,6 +134,44 @@ def test_a_constant_scorer_has_the_metrics_of_chance_in_our_splits(write_dataset
     torch.nn.init.ones_(trainer.model.items.embedding.weight)
     found = trainer.evaluate(test, load_best_model=False)
     assert found["hit@5"] == pytest.approx(5 / (test.dataset.item_num - 1))
+    if split is COLD:
+        among = trainer.rank_among(test, cold_items(config, train.dataset))
+        assert expected_metric("hit", among, k=5).mean() == pytest.approx(5 / 12)
+
+
+@pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
+def test_cold_items_are_ranked_among_themselves_too(write_dataset, model) -> None:
+    events = [(user, item, time % 100 + k / 1e4) for k, (user, item, time) in enumerate(shop())]
+    own = {"item_features": "id"} if model.startswith("LLM") else SASREC
+    settings = SMALL | own | {"data_path": str(write_dataset(events)), "eval_args": COLD}
+    config = LLMConfig(model, "toy", None, settings | {"metrics": ["NDCG", "ItemCoverage"]})
+    _, train, _, test = prepare(config)
+    trainer = trainer_class(config)(config, build_model(config, train))
+    is_cold = cold_items(config, train.dataset)
+    assert is_cold[1:].sum() == 30 - 18  # six tenths of the items are trained
+    found = trainer.rank_among(test, is_cold)
+    targets = test.dataset.inter_feat["item_id"]
+    scorer = scorer_of(trainer.model, test)
+    with torch.no_grad():
+        scores = scorer.scores(scorer.read(0, len(targets)), slice(0, len(targets)))
+    beside = scores[:, 1:][:, is_cold[1:]]
+    above = (beside > scores.gather(1, targets[:, None])).sum(1)
+    assert found.above.tolist() == above.tolist() and is_cold[targets].all()
+    assert (found.candidates == 12).all() and found.lists.shape[1] == 0
+
+
+def test_a_result_says_the_metrics_among_cold_items_of_a_cold_start_split(write_dataset) -> None:
+    events = [(user, item, time % 100 + k / 1e4) for k, (user, item, time) in enumerate(shop())]
+    result, ranks = run(write_dataset(events), eval_args=COLD)
+    ((name, one),) = result["slices"]["candidates"].items()
+    assert (name, one["cases"], one["items"]) == ("cold items only", len(ranks.users), 12)
+    everywhere = result["slices"]["item_popularity"]["cold"]
+    assert everywhere["metrics"] == pytest.approx(result["test_result"])
+    assert one["metrics"].keys() == result["test_result"].keys()
+    assert all(one["metrics"][key] >= value for key, value in result["test_result"].items())
+    assert one["metrics"]["hit@5"] > result["test_result"]["hit@5"]
+    plain, _ = run(write_dataset(events))
+    assert "candidates" not in plain["slices"]
 
 
 def test_lists_are_the_same_whether_a_metric_needs_them_or_not(folder) -> None:

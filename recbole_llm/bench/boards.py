@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from recbole_llm.bench.claims import Claim
 from recbole_llm.bench.metrics import METRICS
 from recbole_llm.bench.results import Record
 from recbole_llm.bench.stats import Comparison, Summary, summarise
@@ -74,6 +75,7 @@ class Board:
         rows: The best mean first; rows without a run last, in the suite's order.
         reference: The label that others are compared with, where a run has ended.
         comparisons: By label and metric: reference against the row, or why that was not tested.
+        claim: What the suite claims of one row, and what was found, if it claims anything here.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Board:
     rows: Sequence[Row]
     reference: str | None
     comparisons: Mapping[tuple[str, str], Comparison | str]
+    claim: Claim | None
 
     def comparison(self, label: str, metric: str) -> Comparison | None:
         """Return the comparison of a row with the reference, or None where there was no test."""

@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from recbole_llm.bench.boards import Absence, Board, Boards, Row
+from recbole_llm.bench.claims import Claim, examine
 from recbole_llm.bench.metrics import accuracy_columns
 from recbole_llm.bench.results import (
     Record,
-    RecordError,
     read_failures,
     read_plan,
     read_records,
     record_path,
 )
 from recbole_llm.bench.rulers import Ruler, differences, fingerprint, ruler_of, shown
-from recbole_llm.bench.stats import UserScores, compare_with_reference, user_scores
+from recbole_llm.bench.scores import scores_of
+from recbole_llm.bench.stats import UserScores, compare_with_reference
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.ranking_metrics import RANK_METRICS, expected_metric
-from recbole_llm.ranks import read_ranks
+from recbole_llm.ranking_metrics import RANK_METRICS
 
 Wanted = Sequence[Mapping[str, Any]]
 """Runs as a suite's plan names them, in its order."""
-TOLERANCE = 1e-6  # RecBole's own metrics may be float32
 
 
 def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
@@ -58,6 +56,7 @@ def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
         [record for record in records if _path(record) in paths],
         errors={_path(one): one.facts["error"] for one in failures},
         metric=plan["metric"].lower() if plan else None,
+        claim=plan.get("claim") if plan else None,
         reference=reference,
     )
     suite, about = (plan["suite"], plan["about"]) if plan else (folder.resolve().name, "")
@@ -93,6 +92,7 @@ def _all_boards(
     *,
     errors: Mapping[str, Mapping[str, str]],
     metric: str | None,
+    claim: Mapping[str, Any] | None,
     reference: str | None,
 ) -> list[Board]:
     """Return the boards, in the suite's order of datasets and rulers."""
@@ -107,7 +107,7 @@ def _all_boards(
             errors=errors,
         )
     ]
-    return [_board(part, parts, metric=metric, reference=reference) for part in parts]
+    return [_board(part, parts, metric=metric, claim=claim, reference=reference) for part in parts]
 
 
 def _parts(
@@ -165,13 +165,18 @@ def _absence(run: Mapping[str, Any], error: Mapping[str, str] | None) -> Absence
 
 
 def _board(
-    part: _Part, parts: Sequence[_Part], *, metric: str | None, reference: str | None
+    part: _Part,
+    parts: Sequence[_Part],
+    *,
+    metric: str | None,
+    claim: Mapping[str, Any] | None,
+    reference: str | None,
 ) -> Board:
     measured = [row for row in part.rows if row.runs]
     metrics, main = _columns(part.dataset, measured, metric=metric)
     best_first = sorted(measured, key=lambda row: _low(row.mean("test_result", main)))
     label = _reference(measured, main, asked=reference)
-    scores = {row.label: _scores(row, metrics) for row in best_first}
+    scores = {row.label: scores_of(row, metrics, main=main) for row in best_first}
     others = [one for one in parts if one.dataset == part.dataset and one.ruler]
     alike = [one.ruler for one in others if one.called == part.called]
     own = differences(part.ruler, alike)
@@ -189,7 +194,23 @@ def _board(
         rows=[*best_first, *(row for row in part.rows if not row.runs)],
         reference=label,
         comparisons={} if label is None else compare_with_reference(label, scores, metrics),
+        claim=_examined(claim, part.rows, scores, metric=main),
     )
+
+
+def _examined(
+    claim: Mapping[str, Any] | None,
+    rows: Sequence[Row],
+    scores: Mapping[str, UserScores],
+    *,
+    metric: str,
+) -> Claim | None:
+    """Test what a suite claims, as far as the rows of a board are in it."""
+    labels = [row.label for row in rows]
+    against = [label for label in claim["against"] if label in labels] if claim else []
+    if claim is None or not against or claim["row"] not in labels:
+        return None
+    return examine(claim["row"], against, scores, metric=metric)
 
 
 def _low(value: float | None) -> float:
@@ -217,26 +238,3 @@ def _reference(rows: Sequence[Row], metric: str, *, asked: str | None) -> str | 
     models = [row for row in rows if row.role == "model"] or rows
     best = min(models, key=lambda row: _low(row.mean("best_valid_result", metric)), default=None)
     return None if best is None else best.label
-
-
-def _scores(row: Row, metrics: Sequence[str]) -> UserScores:
-    """Return the scores of the users in each run that left its ranks."""
-    return {
-        run.facts["seed"]: _user_scores(run, run.ranks, metrics)
-        for run in row.runs
-        if run.ranks is not None
-    }
-
-
-def _user_scores(run: Record, path: Path, metrics: Sequence[str]) -> pd.DataFrame:
-    ranks = read_ranks(path)
-    for name in metrics:
-        base, _, k = name.partition("@")
-        found = float(np.nanmean(expected_metric(base, ranks, k=int(k or 1))))
-        said = run.facts["test_result"].get(name)
-        if said is not None and abs(found - said) > TOLERANCE:
-            raise RecordError(
-                f"{path}: its ranks give {name} {found:.6f}, the record beside it says {said:.6f}. "
-                "They are of two runs: run recbole-llm bench --force."
-            )
-    return user_scores(ranks, metrics)

@@ -19,7 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from recbole_llm.bench.boards import Board, Row, value_at
-from recbole_llm.bench.grids import MOST_GROUPS, num_cases, slice_label
+from recbole_llm.bench.cells import slice_label
+from recbole_llm.bench.grids import MOST_GROUPS, num_cases
 from recbole_llm.bench.metrics import metric
 from recbole_llm.pictures import FAINT, INK, STYLE, Picture, picture
 

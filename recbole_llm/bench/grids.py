@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from recbole_llm.bench.boards import Board, Row, value_at
+from recbole_llm.bench.cells import NONE, Cell, Grid, difference_texts, p_text, slice_label
+from recbole_llm.bench.claim_grids import claim_grids
 from recbole_llm.bench.metrics import METRICS, metric
 from recbole_llm.bench.rulers import shown
 from recbole_llm.bench.stats import Summary
 
-NONE = "–"
 MOST_GROUPS = 8
-SLICES = {"item_popularity": "item popularity", "history_length": "history length"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its text, whether it is the ``best`` or ``second`` of its column, and a mark."""
-
-    text: str
-    place: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One table.
-
-    Attributes:
-        title: What it shows.
-        head: The names of its columns.
-        rows: Its rows, a cell a column.
-        align: ``l`` or ``r`` for each column.
-        notes: Sentences that belong below it.
-    """
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    align: str
-    notes: Sequence[str] = ()
 
 
 def grids(board: Board) -> Iterator[Grid]:
     """Yield the tables of a board that have rows."""
-    made = [_accuracy(board), _absences(board), _differences(board)]
+    made = [_accuracy(board), *claim_grids(board.claim, board.metric)]
+    made += [_absences(board), _differences(board)]
     for name, groups in board.slices().items():
         if len(groups) <= MOST_GROUPS:  # of more, a page has no room but for the gap
             made.append(_slice(board, name, groups))
@@ -59,11 +32,6 @@ def spread(summary: Summary | None, name: str) -> str:
         return NONE
     known = metric(name)
     return f"{known.text(summary.mean)} ± {known.text(summary.deviation)}"
-
-
-def slice_label(name: str) -> str:
-    """Return how a slice is called, as ``user.gender`` is by its column."""
-    return SLICES.get(name, name.removeprefix("user."))
 
 
 def notes(board: Board) -> list[str]:
@@ -166,8 +134,7 @@ def _differences(board: Board) -> Grid:
         if (test := board.comparison(row.label, board.metric)) is None:
             continue
         texts = [
-            f"{test.difference:+.4f}",
-            f"[{test.low:+.4f}, {test.high:+.4f}]",
+            *difference_texts(test),
             p_text(test.p),
             p_text(test.p_holm),
             f"{test.num_users:,}",
@@ -178,11 +145,6 @@ def _differences(board: Board) -> Grid:
     head = ["Model", "Difference", "95 % interval", "p", "p (Holm)", "Users", "Seeds", "Detectable"]
     title = f"{metric(board.metric).label}: {board.reference} minus the model"
     return Grid(title, head, rows, "lrrrrrrr")
-
-
-def p_text(p: float) -> str:
-    """Return a p-value as tables show it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _slice(board: Board, name: str, groups: Sequence[str]) -> Grid:

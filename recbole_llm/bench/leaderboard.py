@@ -64,10 +64,10 @@ def render(boards: Boards, out: Path) -> list[Path]:
         out / "index.html": render_page(boards, made),
     }
     for name, drawn in made.items():
-        below = out / "figures" / re.sub(r"[^A-Za-z0-9.-]+", "-", name)
         for picture in drawn:
-            contents[below / f"{picture.name}.svg"] = picture.svg
-            contents[below / f"{picture.name}.png"] = picture.png
+            file = out / "figures" / _file_name(name) / _file_name(picture.name)
+            contents[file.with_name(f"{file.name}.svg")] = picture.svg
+            contents[file.with_name(f"{file.name}.png")] = picture.png
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,3 +78,8 @@ def render(boards: Boards, out: Path) -> list[Path]:
             f"{out}: cannot be written ({error.strerror}). Name another folder with --out=DIR."
         ) from None
     return list(contents)
+
+
+def _file_name(text: str) -> str:
+    """Return a name that every file system takes; a column of users may be called anything."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)

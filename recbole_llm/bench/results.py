@@ -107,10 +107,16 @@ class _Run(_Schema):
     skip: str | None
 
 
+class _Claim(_Schema):
+    row: str
+    against: list[str]
+
+
 class _Plan(_Schema):
     suite: str
     about: str
     metric: str
+    claim: _Claim | None = None
     runs: list[_Run]
 
 

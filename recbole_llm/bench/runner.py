@@ -21,7 +21,7 @@ from recbole_llm.bench.results import (
     read_record,
     record_problems,
 )
-from recbole_llm.bench.specs import OF_A_MACHINE, RunSpec, Suite, plan_facts
+from recbole_llm.bench.specs import OF_A_MACHINE, RunSpec, Suite
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
 from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute
@@ -147,11 +147,24 @@ def write_plan(root: Path, suite: Suite, specs: Sequence[RunSpec]) -> None:
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
-        write_json(root / SUITE, plan_facts(suite, specs))
+        write_json(root / SUITE, _plan_facts(suite, specs))
     except OSError as error:
         raise RequestError(
             f"results: {root} cannot be written ({error.strerror}). Name another with --results."
         ) from None
+
+
+def _plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
+    """Return what ``suite.json`` says: which runs there shall be, in their order."""
+    keys = ("ruler", "label", "role", "dataset", "seed", "spec_id", "path", "skip")
+    return {
+        "schema": SCHEMA,
+        "suite": runs[0].suite,
+        "about": suite.about,
+        "metric": suite.metric,
+        "claim": None if suite.claim is None else suite.claim.model_dump(),
+        "runs": [{key: getattr(run, key) for key in keys} for run in runs],
+    }
 
 
 def run_folder(one: Planned) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from recbole_llm.bench.results import SCHEMA, Role, record_path, spec_id
+from recbole_llm.bench.results import Role, record_path, spec_id
 from recbole_llm.errors import RequestError, unknown_name
 from recbole_llm.parsing import load_yaml
 from recbole_llm.validation import as_json, problem_lines
@@ -47,10 +47,10 @@ def _files(best: Any) -> str | dict[str, str]:
     raise ValueError("must be the name of a YAML file, or one for each dataset")
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
         raise ValueError("must be distinct")
-    return seeds
+    return values
 
 
 SettingsOf = Annotated[dict[str, Any], AfterValidator(_settings)]
@@ -85,6 +85,15 @@ class ModelRow(_Strict):
     """Datasets left out, each with the reason that the table shall show."""
 
 
+class Claim(_Strict):
+    """What the suite says of one row before it runs: better than others, most so on rare items."""
+
+    row: Label
+    """The row that is said to be better."""
+    against: Annotated[list[Label], Field(min_length=1), AfterValidator(_distinct)]
+    """The rows that it is said to be better than."""
+
+
 class Suite(_Strict):
     """What ``benchmarks/*.yaml`` hold."""
 
@@ -102,6 +111,8 @@ class Suite(_Strict):
     """Several protocols, each with a table of its own."""
     models: Annotated[dict[Label, ModelRow], Field(min_length=1)]
     """The rows."""
+    claim: Claim | None = None
+    """What the table shall confirm or refute."""
 
 
 class RunSpec(_Strict):
@@ -155,6 +166,7 @@ def read_suite(path: Path) -> tuple[Suite | None, list[str]]:
             return suite, problems + _name_problems(suite)
         except ValidationError as error:
             known = {"": Suite.model_fields, "models.*": ModelRow.model_fields}
+            known["claim"] = Claim.model_fields
             problems += problem_lines(error, known=known)
             for problem in error.errors():
                 _drop(content, problem["loc"], is_missing=problem["type"] == "missing")
@@ -162,8 +174,9 @@ def read_suite(path: Path) -> tuple[Suite | None, list[str]]:
 
 
 def _drop(content: Any, place: tuple[Any, ...], *, is_missing: bool) -> None:
-    """Take a wrong part out; what lacks a part goes whole."""
+    """Take a wrong part out; what lacks a part goes whole, and so does a claim."""
     steps = [step for step in place if step != "[key]"][: -1 if is_missing else None]
+    steps = steps[:1] if steps[:1] == ["claim"] else steps
     for step in steps:
         inner = content.get(step)
         if step == steps[-1] or not isinstance(inner, dict):
@@ -173,8 +186,8 @@ def _drop(content: Any, place: tuple[Any, ...], *, is_missing: bool) -> None:
 
 
 def _name_problems(suite: Suite) -> list[str]:
-    """Return which rows speak of datasets that the suite does not have."""
-    problems = []
+    """Return which names of datasets and rows the suite does not have."""
+    problems = _claim_problems(suite)
     for label, row in suite.models.items():
         named = {"datasets": row.datasets or (), "settings_on": row.settings_on, "skip": row.skip}
         named |= {"best": row.best if isinstance(row.best, dict) else ()}
@@ -185,6 +198,19 @@ def _name_problems(suite: Suite) -> list[str]:
             if name not in suite.datasets
         ]
     return problems
+
+
+def _claim_problems(suite: Suite) -> list[str]:
+    if suite.claim is None:
+        return []
+    row, against = suite.claim.row, suite.claim.against
+    named = {"row": [row], "against": against}
+    return [f"claim.against: must not hold {row!r}, the row itself."] * (row in against) + [
+        f"claim.{key}: {unknown_name('row of the suite', name, suite.models)}"
+        for key, names in named.items()
+        for name in names
+        if name not in suite.models
+    ]
 
 
 def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:
@@ -240,7 +266,7 @@ def _twice(runs: list[RunSpec]) -> list[str]:
     first: dict[str, RunSpec] = {}
     problems = []
     for run in runs:
-        other = first.setdefault(run.path, run)
+        other = first.setdefault(run.path.casefold(), run)  # for disks that know no case
         if other is not run:
             problems.append(
                 f"models.{run.label}: {run.title!r} and {other.title!r} have the same letters and "
@@ -267,15 +293,3 @@ def _best(row: ModelRow, dataset: str, suite: Path) -> tuple[dict[str, Any], str
         return _settings(settings), None
     except (RequestError, ValueError) as error:
         return {}, str(error)
-
-
-def plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
-    """Return what ``suite.json`` says: which runs there shall be, in their order."""
-    keys = ("ruler", "label", "role", "dataset", "seed", "spec_id", "path", "skip")
-    return {
-        "schema": SCHEMA,
-        "suite": runs[0].suite,
-        "about": suite.about,
-        "metric": suite.metric,
-        "runs": [{key: getattr(run, key) for key in keys} for run in runs],
-    }

@@ -11,8 +11,9 @@ to say. One seed gives neither a deviation nor a test. Chance comes from a fixed
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ RESAMPLES = 9999
 LEVEL, POWER = 0.95, 0.8
 CELLS = 2**22  # numbers drawn at once: bounded memory for any number of users
 
+Key = TypeVar("Key")
 UserScores = Mapping[int, pd.DataFrame]
 """By seed: a row a user, a column a metric."""
 
@@ -86,19 +88,25 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
 def user_scores(ranks: Ranks, metrics: Sequence[str]) -> pd.DataFrame:
     """Return each user's mean over test cases of each metric, ``(U, M)``, under raw ids."""
-    columns = {}
-    for name in metrics:
-        base, _, k = name.partition("@")
-        columns[name] = expected_metric(base, ranks, k=int(k or 1))
-    return pd.DataFrame(columns, index=ranks.users).groupby(level=0).mean()
+    return pd.DataFrame({name: user_means(case_values(ranks, name), ranks) for name in metrics})
 
 
-def paired_differences(one: UserScores, other: UserScores, metric: str) -> np.ndarray:
+def case_values(ranks: Ranks, metric: str) -> np.ndarray:
+    """Return a metric, as ``ndcg@10``, of each case, ``(C,)``."""
+    base, _, k = metric.partition("@")
+    return expected_metric(base, ranks, k=int(k or 1))
+
+
+def user_means(values: np.ndarray, ranks: Ranks) -> pd.Series:
+    """Return each user's mean over those test cases that have a value, ``(U,)``, under raw ids."""
+    return pd.Series(values, index=ranks.users).groupby(level=0).mean()
+
+
+def paired_differences(one: UserScores, other: UserScores, metric: str) -> pd.Series:
     """Return one minus other for each user that both have, averaged over common seeds, ``(U,)``."""
     seeds = sorted(one.keys() & other.keys())
     columns = [one[seed][metric] - other[seed][metric] for seed in seeds]  # aligned by user id
-    differences: np.ndarray = pd.concat(columns, axis=1).dropna().mean(axis=1).to_numpy()
-    return differences
+    return pd.concat(columns, axis=1).dropna().mean(axis=1)
 
 
 def compare(differences: np.ndarray, *, num_seeds: int) -> Comparison:
@@ -116,7 +124,7 @@ def compare(differences: np.ndarray, *, num_seeds: int) -> Comparison:
         batch=max(1, CELLS // differences.size),
         rng=np.random.default_rng(0),
     )
-    low, high = _interval(differences)
+    low, high = _interval(np.mean, differences)
     p = float(test.pvalue)
     return Comparison(
         float(differences.mean()),
@@ -130,14 +138,59 @@ def compare(differences: np.ndarray, *, num_seeds: int) -> Comparison:
     )
 
 
-def _interval(differences: np.ndarray) -> tuple[float, float]:
+def compare_groups(one: np.ndarray, other: np.ndarray, *, num_seeds: int) -> Comparison:
+    """Test whether the differences of some users ``(U,)`` are greater than those of others.
+
+    The test permutes who is in which group. Its statistic is Welch's t, since groups differ in
+    their variance too *(Janssen, 1997)*. ``num_users`` are those of the first group.
+    """
+    error = _standard_error(one, other)
+    p = 1.0
+    if np.ptp(np.concatenate([one, other])) > 0:
+        p = stats.permutation_test(
+            (one, other),
+            _welch,
+            permutation_type="independent",
+            alternative="greater",
+            n_resamples=RESAMPLES,
+            batch=max(1, CELLS // (one.size + other.size)),
+            rng=np.random.default_rng(0),
+        ).pvalue
+    low, high = _interval(_excess, one, other)
+    return Comparison(
+        float(_excess(one, other)),
+        low,
+        high,
+        float(p),
+        p_holm=float(p),
+        num_users=one.size,
+        num_seeds=num_seeds,
+        detectable=detectable_difference(float(error), 1),
+    )
+
+
+def _excess(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.asarray(np.mean(one, axis=axis) - np.mean(other, axis=axis))
+
+
+def _welch(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
+    with np.errstate(divide="ignore"):  # where groups are constant, one is greater without doubt
+        return np.asarray(_excess(one, other, axis) / _standard_error(one, other, axis))
+
+
+def _standard_error(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
+    variances = (np.var(part, axis=axis, ddof=1) / part.shape[axis] for part in (one, other))
+    return np.asarray(np.sqrt(sum(variances)))
+
+
+def _interval(statistic: Callable[..., Any], *samples: np.ndarray) -> tuple[float, float]:
     found = stats.bootstrap(
-        (differences,),
-        np.mean,
+        samples,
+        statistic,
         n_resamples=RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
-        batch=max(1, CELLS // differences.size),
+        batch=max(1, CELLS // sum(sample.size for sample in samples)),
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)
@@ -179,24 +232,24 @@ def compare_with_reference(
     """
     found: dict[tuple[str, str], Comparison | str] = {}
     for label in scores:
-        num_seeds = len(scores[label].keys() & scores[reference].keys())
         for metric in metrics if label != reference else ():
-            found[label, metric] = (
-                _compared(scores[reference], scores[label], metric, num_seeds=num_seeds)
-                if num_seeds > 1
-                else f"seeds with ranks in common: {num_seeds}; a test needs two"
-            )
-    tested = {key: one for key, one in found.items() if isinstance(one, Comparison)}
-    corrected = holm([one.p for one in tested.values()])
-    for (key, one), p_holm in zip(tested.items(), corrected, strict=True):
-        found[key] = replace(one, p_holm=p_holm)
-    return found
+            found[label, metric] = _compared(scores[reference], scores[label], metric)
+    return tested_together(found)
 
 
-def _compared(
-    reference: UserScores, other: UserScores, metric: str, *, num_seeds: int
-) -> Comparison | str:
-    differences = paired_differences(reference, other, metric)
+def _compared(reference: UserScores, other: UserScores, metric: str) -> Comparison | str:
+    num_seeds = len(reference.keys() & other.keys())
+    if num_seeds < 2:
+        return f"seeds with ranks in common: {num_seeds}; a test needs two"
+    differences = paired_differences(reference, other, metric).to_numpy()
     if differences.size < 2:
         return "fewer than two users in common"
     return compare(differences, num_seeds=num_seeds)
+
+
+def tested_together(found: Mapping[Key, Comparison | str]) -> dict[Key, Comparison | str]:
+    """Return the same with Holm's correction over all that was tested: one family."""
+    tested = {key: one for key, one in found.items() if isinstance(one, Comparison)}
+    corrected = holm([one.p for one in tested.values()])
+    both = zip(tested.items(), corrected, strict=True)
+    return {**found, **{key: replace(one, p_holm=p_holm) for (key, one), p_holm in both}}

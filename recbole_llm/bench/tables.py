@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from recbole_llm.bench.boards import Board, Boards, Row
-from recbole_llm.bench.grids import Cell, Grid, absences, grids, num_cases
+from recbole_llm.bench.cells import Cell, Grid
+from recbole_llm.bench.claims import Claim
+from recbole_llm.bench.grids import absences, grids, num_cases
+from recbole_llm.bench.stats import Comparison
 
 COLUMNS = (
     *("board", "dataset", "ruler", "label", "role", "slice", "group", "metric", "mean"),
@@ -150,6 +153,8 @@ def _csv_lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
             where = {"slice": part, "group": group, "cases": num_cases(board, part, group)}
             keys = ("slices", part, group, "metrics")
             yield from (where | _csv_numbers(row, *keys, name) for name in row.names(*keys))
+    if board.claim is not None:
+        yield from _csv_claim(board.claim, row.label, metric=board.metric)
     for seeds, status, reason in absences(row):
         yield {"absent_seeds": seeds, "status": status, "reason": reason}
 
@@ -162,9 +167,23 @@ def _csv_numbers(row: Row, *keys: str) -> dict[str, Any]:
     return {"metric": keys[-1], **numbers}
 
 
+def _csv_claim(claim: Claim, label: str, *, metric: str) -> Iterator[dict[str, Any]]:
+    """Yield a line for each part of the test cases that the claim speaks of, against one row."""
+    for part, finding in claim.of(label).items():
+        line: dict[str, Any] = {"slice": "claim", "group": part or "all", "metric": metric}
+        line |= {"reference": claim.row, "users": finding.num_users, "status": finding.verdict}
+        if isinstance(finding.test, str):
+            yield {**line, "difference": finding.difference, "reason": finding.test}
+        else:
+            yield {**line, **_csv_comparison(finding.test)}
+
+
 def _csv_test(board: Board, row: Row, name: str) -> dict[str, Any]:
     if (test := board.comparison(row.label, name)) is None:
         return {}
+    return {"reference": board.reference, "users": test.num_users, **_csv_comparison(test)}
+
+
+def _csv_comparison(test: Comparison) -> dict[str, Any]:
     names = ("difference", "low", "high", "p", "p_holm", "detectable")
-    numbers = {name: getattr(test, name) for name in names}
-    return {"reference": board.reference, "users": test.num_users, **numbers}
+    return {name: getattr(test, name) for name in names}

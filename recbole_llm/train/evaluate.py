@@ -18,6 +18,7 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from recbole.evaluator.register import metric_information
 from recbole.utils import set_color
+from torch import Tensor
 from tqdm import tqdm
 
 from recbole_llm.data.seen import SeenItems, seen_items
@@ -42,6 +43,7 @@ def rank_cases(
     place: str,
     show_progress: bool,
     with_lists: bool = False,
+    only: Tensor | None = None,
 ) -> Ranking:
     """Rank the target of every case of a loader.
 
@@ -56,6 +58,8 @@ def rank_cases(
         show_progress: Whether to show a bar.
         with_lists: Whether to make lists even if no metric needs them. Those of a case with fewer
             candidates than a list is long end in 0.
+        only: Which items may be candidates, ``(N,)``, each case's target apart; all by default.
+            There are no lists then.
 
     Raises:
         NonFiniteError: If a score is NaN or infinite.
@@ -63,7 +67,7 @@ def rank_cases(
     settings, dataset = Settings.from_config(config), loader.dataset
     targets = dataset.inter_feat[dataset.iid_field]
     seen = seen_items(dataset) if settings.filter_seen else None
-    needs = needs_lists(config["metrics"])
+    needs = only is None and needs_lists(config["metrics"])
     length = max(config["topk"]) if needs or with_lists else 0
     tiles = settings.eval_batch_cells // (dataset.item_num * scorer.least)
     step, size = max(tiles, 1) * scorer.least, config["eval_batch_size"]
@@ -82,6 +86,7 @@ def rank_cases(
                 seen=_cells(seen, at, stop, device=scores.device),
                 list_length=length,
                 place=place,
+                only=None if only is None else only.to(scores.device),
             )
             parts.append(part)
     ranking = Ranking.join(parts)

@@ -15,7 +15,13 @@ Pairs = tuple[Tensor, Tensor]  # rows and columns of cells
 
 
 def rank(
-    scores: Tensor, targets: Tensor, *, seen: Pairs | None, list_length: int, place: str
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    seen: Pairs | None,
+    list_length: int,
+    place: str,
+    only: Tensor | None = None,
 ) -> Ranking:
     """Rank the targets of a few cases; ``scores`` are overwritten.
 
@@ -25,6 +31,7 @@ def rank(
         seen: Cells of items that are no candidates, unless they are the target.
         list_length: K.
         place: Words for an error's message.
+        only: Which items may be candidates, ``(N,)``, the target apart; all by default.
 
     Raises:
         NonFiniteError: If a score is NaN or infinite; -inf stands for what a model rules out.
@@ -38,12 +45,15 @@ def rank(
         )
     own = scores.gather(1, targets[:, None])  # (B, 1)
     candidates = torch.full_like(targets, scores.shape[1] - 1)
-    if seen is not None:
-        is_seen = torch.zeros_like(scores, dtype=torch.bool)
-        is_seen[seen] = True
-        is_seen.scatter_(1, targets[:, None], False)
-        scores.masked_fill_(is_seen, -torch.inf)
-        candidates -= is_seen.sum(1)
+    if seen is not None or only is not None:
+        is_out = torch.zeros_like(scores, dtype=torch.bool)
+        if only is not None:
+            is_out[:, 1:] = ~only[1:]
+        if seen is not None:
+            is_out[seen] = True
+        is_out.scatter_(1, targets[:, None], False)
+        scores.masked_fill_(is_out, -torch.inf)
+        candidates -= is_out.sum(1)
     above = (scores > own).sum(1)
     same = (scores == own).sum(1)
     at_least = torch.where(torch.isneginf(own[:, 0]), candidates, above + same)

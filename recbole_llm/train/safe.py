@@ -149,3 +149,20 @@ class SafeTrainer(TrainerLike):
         result = metrics_of(self.ranking, self.evaluator, train_facts=facts)
         self.wandblogger.log_eval_metrics(result, head="eval")
         return result
+
+    def rank_among(self, eval_data: Any, only: Tensor) -> Ranking:
+        """Rank each case's target among some items only, by the model as it is.
+
+        Args:
+            eval_data: A full-ranking loader of a sequence model.
+            only: Which items may be candidates, ``(N,)``.
+        """
+        self.model.eval()
+        return rank_cases(
+            scorer_of(self.model, eval_data),
+            eval_data,
+            config=self.config,
+            place=f"evaluation after {self._place}",
+            show_progress=False,
+            only=only,
+        )

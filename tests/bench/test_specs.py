@@ -126,11 +126,36 @@ def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
         "models.C.settings: cannot hold seed (the suite has a place of its own for it) and "
         "data_path (it is of one machine, and changes no number)",
         "models.D.best: must be the name of a YAML file, or one for each dataset",
-        "unknown key 'sttings'. Did you mean 'settings'? Known: about, datasets, metric, models, "
-        "rulers, seeds, settings.",
+        "unknown key 'sttings'. Did you mean 'settings'? Known: about, claim, datasets, metric, "
+        "models, rulers, seeds, settings.",
         "models.D.skip: unknown dataset of the suite 'tyo'. Did you mean 'toy'? Known: toy.",
     ]
     assert suite is not None and suite.models.keys() == {"A", "B", "D"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "problem"),
+    [
+        ({"row": "LSTN", "against": ["id only"]},
+         "claim.row: unknown row of the suite 'LSTN'. Did you mean 'LSTM'? Known: LSTM, id only."),
+        ({"row": "LSTM", "against": ["GRU"]},
+         "claim.against: unknown row of the suite 'GRU'. Known: LSTM, id only."),
+        ({"row": "LSTM", "against": ["LSTM"]},
+         "claim.against: must not hold 'LSTM', the row itself."),
+        ({"row": "LSTM", "against": ["id only", "id only"]},
+         "claim.against: must be distinct, received ['id only', 'id only']."),
+        ({"row": "LSTM"}, "claim.against: is missing. Write it."),
+        ({"row": "LSTM", "aganst": ["id only"], "against": ["id only"]},
+         "claim: unknown key 'aganst'. Did you mean 'against'? Known: against, row."),
+        ("LSTM", "claim: must be a valid dictionary or instance of Claim, received 'LSTM'."),
+    ],
+)  # fmt: skip
+def test_a_claim_names_rows_of_the_suite(write_suite, claim, problem) -> None:
+    suite, problems = read_suite(write_suite(claim=claim))
+    assert problems == [problem] and suite is not None
+    good = {"row": "LSTM", "against": ["id only"]}
+    suite, problems = read_suite(write_suite(claim=good))
+    assert problems == [] and suite.claim.model_dump() == good
 
 
 @pytest.mark.parametrize("name", ["../toy", "a/b", ".hidden", ""])
@@ -147,6 +172,9 @@ def test_labels_that_would_share_a_record_are_refused(write_suite) -> None:
     path = write_suite(models={"A, b": {"model": "BPR"}, "A b": {"model": "BPR"}}, seeds=[1])
     _, (problem,) = expand(read_suite(path)[0], path)
     assert "'toy A b' and 'toy A, b' have the same letters" in problem
+    path = write_suite(models={"lstm": {"model": "BPR"}, "LSTM": {"model": "BPR"}}, seeds=[1])
+    _, (problem,) = expand(read_suite(path)[0], path)
+    assert "'toy LSTM' and 'toy lstm'" in problem  # one file where a disk knows no case
     path = write_suite(rulers={"R": {}, "F": {}}, seeds=[1], models={"A": {"model": "BPR"}})
     _, (problem,) = expand(read_suite(path)[0], path)
     assert "'F toy A' and 'R toy A'" in problem

@@ -46,6 +46,23 @@ def test_what_was_seen_is_no_candidate_but_a_repeated_target_is() -> None:
     assert found.candidates.tolist() == [2, 3]
 
 
+def test_only_some_items_and_the_target_are_candidates() -> None:
+    rows = [[9.0, 4.0, 3.0, 2.0, 2.0, 1.0]] * 3
+    only = torch.tensor([True, False, True, False, True, True])  # padding is none even so
+    found = rank(
+        torch.tensor(rows), torch.tensor([4, 5, 1]), seen=None, list_length=2, place="", only=only
+    )
+    assert found.above.tolist() == [1, 2, 0]  # item 2; items 2 and 4; the target is one of none
+    assert found.ties.tolist() == [0, 0, 0]  # item 3 is no candidate
+    assert found.candidates.tolist() == [3, 3, 4]
+    assert found.lists[0].tolist() == [2, 4]
+    seen = torch.tensor([0, 1, 1]), torch.tensor([2, 2, 3])
+    found = rank(
+        torch.tensor(rows), torch.tensor([4, 5, 1]), seen=seen, list_length=0, place="", only=only
+    )
+    assert found.above.tolist() == [0, 1, 0] and found.candidates.tolist() == [2, 2, 4]
+
+
 def test_a_target_that_the_model_rules_out_ties_with_candidates_only() -> None:
     found = ranked([[0.0, 1.0, -INF, -INF, -INF]], [2], seen=(torch.tensor([0]), torch.tensor([3])))
     assert (found.above.item(), found.ties.item(), found.candidates.item()) == (1, 1, 3)

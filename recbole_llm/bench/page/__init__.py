@@ -29,11 +29,11 @@ def render_page(boards: Boards, pictures: Mapping[str, Sequence[Picture]]) -> st
         boards: What it shows.
         pictures: Their figures, by the name of the board.
     """
-    columns, page, style = (
+    columns, claim, page, style = (
         (FOLDER / name).read_text(encoding="utf-8")
-        for name in ("columns.js", "page.js", "page.css")
+        for name in ("columns.js", "claim.js", "page.js", "page.css")
     )
-    script = columns + page
+    script = columns + claim + page
     content = {
         "leftOut": list(boards.left_out),
         "boards": [board_content(one, pictures.get(one.name, ())) for one in boards.boards],

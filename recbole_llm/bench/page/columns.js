@@ -23,6 +23,11 @@ function number(value, digits) {
   return value.toLocaleString("en-US", exact);
 }
 
+/** Return a number with its sign. */
+function signed(value, digits) {
+  return (value < 0 ? "−" : "+") + number(Math.abs(value), digits);
+}
+
 /** Return the columns: what they are called, what sorts them, and how a cell is drawn. */
 function columns(board) {
   const chosen = metricOf(board, state.metric);
@@ -50,12 +55,11 @@ function valueColumn(key, metric, slice) {
 
 function testColumns(board, metric) {
   const test = ({ tests }) => tests[metric.name];
-  const signed = (value) => (value < 0 ? "−" : "+") + number(Math.abs(value), metric.digits);
   return [
     { key: "difference", label: "Behind reference", of: (row) => test(row)?.difference,
-      draw: (row) => (test(row)?.p >= 0 ? make("span", {}, signed(test(row).difference),
-        make("small", { class: "interval" },
-          `[${signed(test(row).low)}, ${signed(test(row).high)}]`))
+      draw: (row) => (test(row)?.p >= 0 ? make("span", {}, signed(test(row).difference, metric.digits),
+        make("small", { class: "interval" }, `[${signed(test(row).low, metric.digits)}, ${
+          signed(test(row).high, metric.digits)}]`))
         : row.isReference ? make("small", {}, "reference") : NONE) },
     { key: "p", label: "p (Holm)", wide: true, of: (row) => test(row)?.p_holm,
       draw: (row) => (test(row)?.p >= 0 ? (test(row).p_holm < 0.001 ? "< 0.001"

@@ -8,7 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from recbole_llm.bench.boards import Board, Row, value_at
-from recbole_llm.bench.grids import absences, gap_text, notes, num_cases, protocol, slice_label
+from recbole_llm.bench.cells import p_text, slice_label
+from recbole_llm.bench.claim_grids import HEADS, claim_notes, part_label
+from recbole_llm.bench.claims import CLAIMED, Claim, Finding
+from recbole_llm.bench.grids import absences, gap_text, notes, num_cases, protocol
 from recbole_llm.bench.metrics import metric
 from recbole_llm.bench.results import Record
 from recbole_llm.bench.stats import Comparison, Summary
@@ -25,6 +28,7 @@ def board_content(board: Board, pictures: Sequence[Picture]) -> dict[str, Any]:
         "metrics": [_metric(name, is_accuracy=name in board.metrics) for name in shown],
         "columns": [_metric(name, is_accuracy=False) for name in ("train_seconds", "parameters")],
         "reference": board.reference,
+        "claim": None if board.claim is None else _claim(board.claim, board.metric),
         "notes": notes(board),
         "protocol": protocol(board),
         "slices": [
@@ -81,6 +85,29 @@ def _row(board: Board, row: Row) -> dict[str, Any]:
         "gaps": [[slice_label(name), gap_text(row, name)] for name in row.names("gaps")],
         "runs": [_run(board, run) for run in row.runs],
     }
+
+
+def _claim(claim: Claim, metric_name: str) -> dict[str, Any]:
+    return {
+        "about": claim_notes(claim, metric_name),
+        "parts": [
+            {"label": part_label(part), "head": HEADS.get(part), "isClaimed": part in CLAIMED}
+            for part in claim.parts
+        ],
+        "rows": [
+            {"label": label, "cells": list(map(_finding, claim.of(label).values()))}
+            for label in claim.against
+        ],
+    }
+
+
+def _finding(found: Finding) -> dict[str, Any]:
+    facts = {"verdict": found.verdict, "difference": found.difference, "numUsers": found.num_users}
+    if isinstance(found.test, str):
+        return facts | {"reason": found.test}
+    test = found.test
+    tested = {"low": test.low, "high": test.high, "p": p_text(test.p_holm)}
+    return facts | tested | {"isWorse": test.mark == "†"}
 
 
 def _values(board: Board, row: Row) -> dict[str, dict[str, Any]]:

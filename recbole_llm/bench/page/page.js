@@ -40,7 +40,7 @@ const groupsOf = (board) => board.slices.flatMap((slice) => slice.groups);
 function draw() {
   const focus = document.activeElement?.dataset.focus;
   drawTabs();
-  for (const part of [drawControls, drawTable, drawAbout]) part(current());
+  for (const part of [drawControls, drawTable, drawClaim, drawAbout]) part(current());
   if (focus) document.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
 }
 

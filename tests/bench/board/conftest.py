@@ -75,11 +75,14 @@ class Results:
             | {"error": {"type": kind, "message": message, "traceback": "..."}, "seconds": 3.0},
         )
 
-    def write_plan(self, *, metric: str = "ndcg@10") -> None:
+    def write_plan(
+        self, *, metric: str = "ndcg@10", claim: Mapping[str, Any] | None = None
+    ) -> None:
         """Write which runs the suite wants: all that were added, in their order."""
         self.folder.mkdir(exist_ok=True)
         about = "Made-up runs for tests."
         facts = {"schema": 1, "suite": self.folder.name, "about": about, "metric": metric}
+        facts["claim"] = claim
         write_json(self.folder / "suite.json", {**facts, "runs": self.plan})
 
     def _want(self, made: Made, spec: Mapping[str, Any], *, skip: str | None = None) -> Path:
@@ -117,6 +120,8 @@ class Results:
             ties=np.zeros_like(above),
             candidates=np.full_like(above, NUM_ITEMS),
             users_without_case=[],
+            popularity=np.resize([300, 100, 10, 0], self.num_users),  # head, torso, tail, cold
+            history=np.resize([2, 6, 15, 30, 60], self.num_users),
         )
 
     def _facts(self, made: Made, spec: Mapping[str, Any], ranks: Ranks) -> dict[str, Any]:

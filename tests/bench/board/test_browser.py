@@ -32,7 +32,7 @@ def site(made: SimpleNamespace, make_results: Any, tmp_path_factory: Any) -> Pat
     results.fail(made.gru4rec, "ml-100k", 2022, "OutOfMemoryError: no room")
     results.absent(made.gru4rec, "ml-1m", 2020, skip="no GPU machine was at hand")
     results.absent(made.lstm, "steam", 2020)
-    results.write_plan()
+    results.write_plan(claim={"row": made.lstm.label, "against": [HOSTILE, "GRU4Rec"]})
     out = tmp_path_factory.mktemp("site")
     render(read_boards(results.folder), out)
     return out / "index.html"
@@ -190,6 +190,24 @@ def test_a_row_opens_to_its_runs_and_commands(page: Page) -> None:
     assert page.texts("#rows .details") == []
 
 
+def test_the_claim_is_shown_where_it_speaks_of_rows(page: Page) -> None:
+    assert page.texts("#claim-table thead th") == [
+        "Against", "All test cases", "Tail items", "Cold items", "More than on others"
+    ]  # fmt: skip
+    assert page.texts("#claim-table tbody th") == [HOSTILE, "GRU4Rec"]
+    cells = page.texts("#claim-table td")
+    assert cells[0].startswith("holds\n+0.") and cells[0].endswith("60 users")
+    assert "users: 15; a test needs 20" in cells[1]  # of 60 users, a quarter
+    assert page.texts("#claim-groups table td") == [""] * 22  # closed
+    page.find("#claim-groups summary").click()
+    assert page.texts("#claim-groups table td")[0] == cells[0]
+    page.open("#dataset=ml-1m")
+    assert "cannot be said" in page.texts("#claim-table td")[0]
+    assert page.texts("#claim-table tbody th") == ["GRU4Rec"]
+    page.open("#dataset=steam")
+    assert not page.find("#claim").is_displayed()
+
+
 def test_it_works_by_keyboard(page: Page) -> None:
     page.find("[role=tab]").send_keys(Keys.ARROW_RIGHT)
     assert page.browser.switch_to.active_element.text == "ml-1m"
@@ -221,8 +239,9 @@ def test_on_a_phone_nothing_runs_off_the_page(page: Page) -> None:
     width = "return document.documentElement.scrollWidth"
     assert page.browser.execute_script(width) == 390
     table = "const t = document.querySelector('.scroll'); return [t.scrollWidth, t.clientWidth]"
-    inner, outer = page.browser.execute_script(table)
-    assert inner <= outer
+    for selector in (".scroll", "#claim .scroll"):
+        inner, outer = page.browser.execute_script(table.replace(".scroll", selector, 1))
+        assert inner <= outer
     assert page.head("NDCG@10").is_displayed() and not page.head("Train (s)").is_displayed()
 
 

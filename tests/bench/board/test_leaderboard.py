@@ -13,6 +13,7 @@ import pytest
 
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.figures import differences, pictures, tradeoff
+from recbole_llm.bench.leaderboard import render
 from recbole_llm.bench.page import render_page
 from recbole_llm.cli import main
 
@@ -67,6 +68,22 @@ def test_a_dataset_of_absent_runs_has_no_figures(made, results) -> None:
     results.write_plan()
     (board,) = read_boards(results.folder).boards
     assert list(pictures(board)) == []
+
+
+def test_files_have_names_that_any_system_takes(made, results, tmp_path: Path) -> None:
+    """Labels, rulers and columns of users may be called anything."""
+    results.ruler = 'a<b>:"|?*'
+    groups = {"F": {"cases": 20, "metrics": {"ndcg@10": 0.1}}}
+    hostile = made.lstm._replace(label='CON<>:"/|?*. ')
+    results.add(hostile, "ml-100k", 2020, slices={"user...\\..\\../x:y": groups})
+    results.write_plan()
+    out = tmp_path / "site"
+    files = render(read_boards(results.folder), out)
+    assert {path for path in out.rglob("*") if path.is_file()} == set(files)
+    written = [*files, *(path for path in results.folder.rglob("*"))]
+    for name in {part for path in written for part in path.relative_to(tmp_path).parts}:
+        assert not set(name) & set('<>:"/\\|?*') and not name.endswith((".", " ")), name
+        assert name.partition(".")[0].upper() not in {"CON", "PRN", "AUX", "NUL", "COM1", "LPT1"}
 
 
 def test_the_front_joins_what_nothing_cheaper_reaches(small) -> None:

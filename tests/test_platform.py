@@ -1,0 +1,218 @@
+"""Other Pythons, other systems, other people's homes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import recbole
+
+from recbole_llm import compat
+from recbole_llm.files import write_json
+from recbole_llm.parsing import load_yaml, parse_value, split_command
+
+ROOT = Path(__file__).parents[1]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+SMALL = {
+    "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 16, "topk": [3],
+    "valid_metric": "NDCG@3", "show_progress": False,
+}  # fmt: skip
+RUN = "from recbole_llm.cli import *; run_recbole_command()"
+OPENS = re.compile(r"(^|\.)(open|read_text|write_text|TextIOWrapper)$")
+BINARY = re.compile(r"'[rwax+]*b[+]?'")
+
+
+# ---- versions ----------------------------------------------------------------------------------
+
+
+def resolve(wishes: Mapping[str, tuple[str, str]]) -> dict[str, tuple[int, str]]:
+    """Let uv choose versions of all we need, for several wishes at once.
+
+    Args:
+        wishes: Options and a constraint, by a name.
+
+    Returns:
+        By name the exit code, and the versions or why there are none.
+    """
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--extra=tune"]
+    env = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
+    env |= {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # PyTorch's oldest
+    started = {}
+    for name, (options, constraint) in wishes.items():
+        Path(name).write_text(constraint)
+        words = [*command, *options.split(), f"--constraint={name}", str(ROOT / "pyproject.toml")]
+        started[name] = subprocess.Popen(
+            words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    found = {}
+    for name, process in started.items():
+        out, err = process.communicate()
+        found[name] = process.returncode, out + err
+    is_offline = any(
+        re.search(r"dns error|error sending request|[Ff]ailed to fetch", text)
+        for _, text in found.values()
+    )
+    if is_offline and os.environ.get("CI") != "true":
+        pytest.skip("no package index can be reached")
+    return found
+
+
+@pytest.mark.slow
+def test_every_python_numpy_and_system_that_we_allow_has_what_we_need() -> None:
+    wishes = {
+        f"python{python}-numpy{numpy}": (f"--python-version={python}", f"numpy=={numpy}.*")
+        for python in (PYTHONS[0], PYTHONS[-1])
+        for numpy in ("1.26", "2")
+    }
+    for system, python in zip(("windows", "macos"), PYTHONS[1:-1], strict=True):
+        wishes[system] = f"--python-version={python} --python-platform={system}", ""
+    for name, (code, text) in resolve(wishes).items():
+        assert code == 0, (name, text)
+        versions = dict(line.split("==") for line in text.split() if "==" in line)
+        assert versions["pandas"].startswith("2."), name
+        assert tuple(map(int, versions["torch"].split(".")[:2])) >= (2, 14), name
+        if "numpy" in name:
+            assert f"numpy{versions['numpy']}".startswith(name.partition("-")[2])
+
+
+@pytest.mark.slow
+def test_versions_that_we_cannot_work_with_are_refused() -> None:
+    too_new_or_old = ("pandas>=3", "torch<2.14", "numpy<1.26", "ray<2.54")
+    wishes = {re.split("[<>]", one)[0]: ("--python-version=3.11", one) for one in too_new_or_old}
+    for name, (code, text) in resolve(wishes).items():
+        assert code == 1 and f"recbole-llm depends on {name}" in " ".join(text.split()), text
+
+
+def test_the_gate_reads_our_code_as_the_oldest_python_does() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'requires-python = ">={PYTHONS[0]}"' in text
+    assert f'target-version = "py{PYTHONS[0].replace(".", "")}"' in text  # ruff
+    assert f'python_version = "{PYTHONS[0]}"' in text  # mypy
+
+
+# ---- warnings ----------------------------------------------------------------------------------
+
+
+def test_recboles_docstrings_that_every_new_python_warns_of_are_silent() -> None:
+    dien = Path(recbole.__file__).parent / "model" / "sequential_recommender" / "dien.py"
+    source = dien.read_text(encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SyntaxError, match="invalid escape sequence"):
+            compile(source, str(dien), "exec")
+        compat.apply()
+        compile(source, str(dien), "exec")
+        with pytest.raises(DeprecationWarning):
+            warnings.warn("something else", DeprecationWarning, stacklevel=1)
+
+
+# ---- paths, homes and encodings ----------------------------------------------------------------
+
+
+@pytest.fixture
+def films(write_dataset) -> Path:
+    events = [(f"u{u}", f"i{(u * u + k) % 11}", float(k)) for u in range(20) for k in range(7)]
+    folder: Path = write_dataset(events, {f"i{k}": f"İı film 映画 {k}" for k in range(11)})
+    return folder
+
+
+def train(data: Path, *options: str, cwd: Path, model: str, **env: str) -> dict[str, Any]:
+    """Run the main command on text in a process of its own and return what it prints."""
+    words = [f"--{key}={value}" for key, value in SMALL.items()]
+    command = [sys.executable, *options, "-c", RUN, f"--model={model}", "--dataset=toy"]
+    known = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
+    chosen = {"OMP_NUM_THREADS": "1", "RECBOLE_LLM_TRACEBACK": "1"}
+    done = subprocess.run(
+        [*command, f"--data_path={data}", *words],
+        cwd=cwd, env={**known, **chosen, **env}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")[-2000:]
+    last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return last
+
+
+@pytest.mark.slow
+def test_no_home_folder_locale_or_strict_python_changes_a_result(films, tmp_path) -> None:
+    """A home and folders in other scripts; a locale that knows ASCII only, as Windows' know little.
+
+    Deprecations are errors in both.
+    """
+    strict = ("-W", "error::DeprecationWarning")
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    ours = "LLMInterestLSTM"
+    plain = train(films, *strict, cwd=tmp_path, model=ours, HOME=str(tmp_path), **ascii_only)
+    home = tmp_path / "Jürgen Müller's 家"
+    shutil.copytree(films, home / "Daten und 数据")
+    far = train(
+        home / "Daten und 数据", *strict, cwd=home, model=ours, HOME=str(home), LC_ALL="C.UTF-8"
+    )
+    assert far["test_result"] == plain["test_result"]
+    assert far["best_valid_result"] == plain["best_valid_result"]
+    assert far["run_dir"].startswith(str(home))
+    assert list(home.glob(".cache/**/*.safetensors"))  # the vectors
+
+
+@pytest.mark.slow
+def test_recboles_models_run_where_deprecations_are_errors(films, tmp_path) -> None:
+    # interaction.py gives tensors to np.argsort, for which NumPy 2 has a word of its own.
+    options = ("-W", "error::DeprecationWarning", "-W", "ignore:__array_wrap__")
+    assert train(films, *options, cwd=tmp_path, model="SASRec", HOME=str(tmp_path))["epochs"] == 2
+
+
+def test_text_is_read_and_written_in_a_named_encoding() -> None:
+    """Windows' default is not UTF-8."""
+    wrong = []
+    for file in (ROOT / "recbole_llm").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            call = ast.unparse(node) if isinstance(node, ast.Call) else ""
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            is_named = "utf-8" in call or "encoding=" in call
+            if OPENS.search(name) and not is_named and not BINARY.search(call):
+                wrong.append((file.name, call))
+    assert {name for name, _ in wrong} == {"archive.py", "download.py"}, wrong  # zips and sockets
+
+
+def test_only_files_open_for_writing_are_synced(tmp_path, monkeypatch) -> None:
+    """On Windows fsync refuses others."""
+    fcntl = pytest.importorskip("fcntl")
+    modes = []
+
+    def fsync(number: int) -> None:
+        modes.append(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(tmp_path / "x.json", {"a": 1})
+    assert modes == [os.O_RDWR] and json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_no_module_needs_what_windows_lacks_to_be_imported() -> None:
+    lacking = {"fcntl", "grp", "pwd", "resource", "termios"}
+    for file in (ROOT / "recbole_llm").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in tree.body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not lacking & set(names), file
+
+
+@pytest.mark.parametrize(
+    "path", [r"C:\Users\Jürgen Müller\new data", r"\\server\share\x", "D:/data", "~/データ"]
+)
+def test_paths_of_any_system_stay_as_they_are(path: str, tmp_path) -> None:
+    assert parse_value("data_path", path) == path
+    _, options, _ = split_command(
+        ["results", f"--out={path}"], place="x", wants="one folder", options=("out",)
+    )
+    assert options["out"] == path
+    (tmp_path / "a.yaml").write_text(f"data_path: {path}\n", encoding="utf-8")
+    assert load_yaml(tmp_path / "a.yaml") == {"data_path": path}

@@ -22,6 +22,7 @@ from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.recommend.new_items import read_new_items
 from recbole_llm.recommend.requests import Request, Requests
 from recbole_llm.recommend.stored import require_ours, stored_model
+from recbole_llm.recommend.streaming import InterestState
 from recbole_llm.recommend.texts import NewTexts
 from recbole_llm.recommend.top import Candidates, top_items
 from recbole_llm.resume import StoredRun, stored_run
@@ -120,7 +121,7 @@ class Recommender:
             config=stored.facts["settings"],
             treatment=catalogue.text,
         )
-        self.table = torch.cat([self.table, self._vectors(new.texts)])
+        self.table = torch.cat([self.table, self.vectors(new.texts)])
         self.requests.add_items(new.ids)
         self.items += new.ids
         self.titles += new.titles
@@ -131,8 +132,12 @@ class Recommender:
         vectors = self.model.candidates(self.table)
         return Candidates(vectors, *self.twins, temperature=self.model.temperature)
 
-    def _vectors(self, texts: Sequence[str]) -> Tensor:
-        """Return the item vectors of new texts, ``(n, H)``."""
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Return the item vectors of new texts, ``(n, H)``.
+
+        Raises:
+            RequestError: If the run has none, or its encoder cannot be loaded.
+        """
         if self.texts is None:
             raise RequestError(self._no_text())
         return self.texts.vectors(texts, device=self.device)
@@ -158,6 +163,33 @@ class Recommender:
         """Recommend after a history of texts, oldest first; none of them counts as seen."""
         return next(self.for_all([Request(texts=tuple(texts))], k=k))
 
+    def start(
+        self,
+        *,
+        user: str | None = None,
+        history: Sequence[str] = (),
+        texts: Sequence[str] = (),
+    ) -> InterestState:
+        """Return the interest of a user, to go on event by event; of none of the three, a new one.
+
+        Args:
+            user: A user of the run's data, after all of their events.
+            history: Raw item ids, oldest first.
+            texts: Texts in place of items, oldest first.
+
+        Raises:
+            RequestError: If the user or an item is unknown, more than one is given, or the model
+                reads a history as a whole.
+        """
+        state = InterestState(self)
+        given = [one for one in (user, history, texts) if one]
+        if len(given) > 1:
+            raise RequestError("start: give a user, a history or texts; received more than one.")
+        if given:
+            request = Request(user=user, history=tuple(history) or None, texts=tuple(texts) or None)
+            state.read(request)
+        return state
+
     def for_all(
         self,
         requests: Sequence[Request],
@@ -181,17 +213,28 @@ class Recommender:
             RequestError: If a user or an item is unknown, a history is empty, or ``k`` is larger
                 than the catalogue; all that is wrong at once.
         """
-        problems = [] if 1 <= k < len(self.items) else [self._wrong_length(k)]
+        problems = self._wrong_length(k)
         histories, texts = self.requests.rows_of(requests, problems=problems)
         if problems:
             raise RequestError(all_problems("recommend", problems))
-        table = torch.cat([self.table, self._vectors(texts)]) if texts else self.table
+        table = torch.cat([self.table, self.vectors(texts)]) if texts else self.table
         return self._lists(
             histories, table=table, k=k, filter_seen=filter_seen, show_progress=show_progress
         )
 
-    def _wrong_length(self, k: int) -> str:
-        return f"k: must be 1 to {len(self.items) - 1}, the number of items; received {k}."
+    def _wrong_length(self, k: int) -> list[str]:
+        most = len(self.items) - 1
+        words = f"k: must be 1 to {most}, the number of items; received {k}."
+        return [] if 1 <= k <= most else [words]
+
+    def require_length(self, k: int) -> None:
+        """Refuse a length that no list can have.
+
+        Raises:
+            RequestError: If ``k`` is not 1 to the number of items.
+        """
+        if problems := self._wrong_length(k):
+            raise RequestError(all_problems("recommend", problems))
 
     def _lists(
         self,
@@ -205,17 +248,17 @@ class Recommender:
         with tqdm(total=len(histories), desc="Recommend", disable=not show_progress) as bar:
             for begin in range(0, len(histories), BATCH):
                 part = histories[begin : begin + BATCH]
-                interests = self._interests(part, table)
+                interests = self.interests(part, table)
                 for at in range(0, len(part), TILE):
                     tile = part[at : at + TILE]
-                    yield from self._ranked(
+                    yield from self.ranked(
                         interests[at : at + TILE], tile if filter_seen else None, k=k
                     )
                     bar.update(len(tile))
 
     @torch.no_grad()
-    def _interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
-        """Return the interest after each history, ``(B, H)``."""
+    def interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
+        """Return the interest after each history of rows of a table, ``(B, H)``."""
         ends = [history[-self.model.max_seq_length :] for history in histories]
         cases = {
             self.model.ITEM_SEQ: torch.nn.utils.rnn.pad_sequence(ends, batch_first=True),  # (B, L)
@@ -223,10 +266,10 @@ class Recommender:
         }
         return last_interests(self.model, Interaction(cases).to(self.device), table=table)
 
-    def _ranked(
+    def ranked(
         self, interests: Tensor, seen: Sequence[Tensor] | None, *, k: int
     ) -> Iterator[list[Recommendation]]:
-        """Yield the lists of at most a tile of requests."""
+        """Yield the lists after at most a tile of interests ``(R, H)``; see :meth:`for_all`."""
         cells = None
         if seen is not None:
             lengths = torch.tensor([len(history) for history in seen])

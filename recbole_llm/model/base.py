@@ -92,7 +92,7 @@ class InterestModel(SequentialRecommender):
             ``(B, L, H)``; position t has read items 0..t only.
         """
         items = self.input_dropout(self.noise(self.items.lookup(table, history)))
-        return self._compared(self.combination(self.evolution(items), items))
+        return self.compared(self.combination(self.evolution(items), items))
 
     def resume(self, items: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """Read more of a history in evaluation, in O(1) an item, where the evolution can.
@@ -107,9 +107,9 @@ class InterestModel(SequentialRecommender):
         """
         past = Past.none(items) if past is None else past
         current, now = self.evolution.resume(items, past)
-        return self._compared(self.combination(current, items, past)), now
+        return self.compared(self.combination(current, items, past)), now
 
-    def _compared(self, states: Tensor) -> Tensor:
+    def compared(self, states: Tensor) -> Tensor:
         """Return interests as they are compared with candidates."""
         return functional.normalize(states, dim=-1) if self.is_cosine else states
 

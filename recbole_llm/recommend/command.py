@@ -96,7 +96,7 @@ def _requests(given: Mapping[str, str]) -> tuple[list[Request], bool]:
     """Return whom to recommend to, and whether they come from a file."""
     for option, kind in FILES.items():
         if option in given:
-            return [_request(kind, line) for line in _lines(option, Path(given[option]))], True
+            return [_request(kind, line) for line in lines_of(option, Path(given[option]))], True
     (kind,) = (name for name in WHOM if name in given)
     return [_request(kind, given[kind])], False
 
@@ -109,8 +109,12 @@ def _request(kind: str, words: str) -> Request:
     return Request(texts=tuple(words.split("|")))
 
 
-def _lines(option: str, path: Path) -> list[str]:
-    """Return the lines of a file; an empty line is an empty request, a last one is none."""
+def lines_of(option: str, path: Path) -> list[str]:
+    """Return the lines of a file that an option names; an empty last line is none.
+
+    Raises:
+        RequestError: If it cannot be read, or has none.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

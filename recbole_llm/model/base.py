@@ -91,7 +91,11 @@ class InterestModel(SequentialRecommender):
         Returns:
             ``(B, L, H)``; position t has read items 0..t only.
         """
-        items = self.input_dropout(self.noise(self.items.lookup(table, history)))
+        return self.interest_of(self.items.lookup(table, history))
+
+    def interest_of(self, items: Tensor) -> Tensor:
+        """Return the interest after each item vector of histories, both ``(B, L, H)``."""
+        items = self.input_dropout(self.noise(items))
         return self.compared(self.combination(self.evolution(items), items))
 
     def resume(self, items: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:

@@ -60,7 +60,7 @@ def recommend(argv: Sequence[str], say: Callable[[str], None]) -> None:
     )
     for request, found in zip(requests, lists, strict=True):
         is_json = is_batch or "json" in chosen
-        say(_as_json(request, found) if is_json else _as_table(found))
+        say(_as_json(request, found) if is_json else as_table(found))
 
 
 def _options(argv: Sequence[str]) -> tuple[dict[str, str], set[str]]:
@@ -133,7 +133,8 @@ def _as_json(request: Request, found: Sequence[Recommendation]) -> str:
     return json.dumps(answer, ensure_ascii=False, allow_nan=False)
 
 
-def _as_table(found: Sequence[Recommendation]) -> str:
+def as_table(found: Sequence[Recommendation]) -> str:
+    """Return a list as a table for a reader."""
     rows = [
         (str(place), f"{one.score:.4f}", one.item, one.title or "")
         for place, one in enumerate(found, start=1)

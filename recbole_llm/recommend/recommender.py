@@ -66,6 +66,7 @@ class Recommender:
         self.table = catalogue.table.to(self.device)
         self.twins = catalogue.twins.to(self.device), catalogue.firsts.to(self.device)
         self.items, self.titles = list(catalogue.items), list(catalogue.titles)
+        self.item_texts = list(catalogue.text.texts) if catalogue.text else []
         self.genres = catalogue.genres or [[] for _ in self.items]
         self.requests = Requests(catalogue)
         self.candidates = self._candidates()
@@ -126,6 +127,7 @@ class Recommender:
         self.requests.add_items(new.ids)
         self.items += new.ids
         self.titles += new.titles
+        self.item_texts += new.texts
         self.genres = self.genres + [[] for _ in new.ids]
         self.candidates = self._candidates()
 

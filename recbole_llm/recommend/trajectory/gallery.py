@@ -39,15 +39,16 @@ class Shown:
     pictures: list[tuple[str, str]]
 
 
-def drawn_users(requests: Requests, most: int) -> list[str]:
-    """Return users with ``LEAST_EVENTS`` events or more, drawn by a fixed seed, in the run's order.
+def drawn_users(requests: Requests, most: int, *, least: int = LEAST_EVENTS) -> list[str]:
+    """Return users with enough events, drawn by a fixed seed, in the run's order.
 
     Args:
         requests: Who is known.
         most: How many to draw; fewer where there are fewer.
+        least: Events that are enough.
     """
     ends = requests.ends
-    known = [user for user, at in requests.users.items() if ends[at + 1] - ends[at] >= LEAST_EVENTS]
+    known = [user for user, at in requests.users.items() if ends[at + 1] - ends[at] >= least]
     chosen = set(random.Random(SEED).sample(known, min(most, len(known))))
     return [user for user in known if user in chosen]
 

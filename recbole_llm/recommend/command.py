@@ -19,7 +19,7 @@ from recbole_llm.recommend.requests import Request
 PLACE = "recbole-llm recommend"
 USAGE = """\
 usage: recbole-llm recommend --run=DIR WHOM [-k 10] [--items=FILE.item] [--filter_seen=False]
-                             [--json] [--device=cuda] [--trust_remote_code]
+                             [--json] [--device=cuda] [--trust_remote_code] [--approximate]
 
 WHOM is one of
   --user=ID            a user of the run's data, after all of their events
@@ -31,7 +31,8 @@ WHOM is one of
 
 Prints the -k best items with titles and scores, as a table or, with --json, as one line of JSON.
 Items of the history are left out unless --filter_seen=False. --items adds items that the run has
-not seen, by their text. The run's data is not needed (docs/recommend.md)."""
+not seen, by their text. --approximate searches an index of faiss (extra faiss), which pays for many
+requests of millions of items. The run's data is not needed (docs/recommend.md)."""
 WHOM = ("user", "history", "text")
 FILES = {"users": "user", "histories": "history", "texts": "text"}
 OPTIONS = ("run", "k", "items", "filter_seen", "device", *WHOM, *FILES)
@@ -50,6 +51,7 @@ def recommend(argv: Sequence[str], say: Callable[[str], None]) -> None:
         new_items=given.get("items"),
         device=given.get("device", "cpu"),
         trust_remote_code="trust_remote_code" in chosen,
+        approximate="approximate" in chosen,
     )
     lists = recommender.for_all(
         requests,
@@ -71,7 +73,7 @@ def _options(argv: Sequence[str]) -> tuple[dict[str, str], set[str]]:
         place=PLACE,
         wants="options only",
         options=OPTIONS,
-        flags=("json", "trust_remote_code"),
+        flags=("json", "trust_remote_code", "approximate"),
         num_words=0,
         problems=problems,
     )

@@ -6,7 +6,7 @@ R requests ranked at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from recbole_llm.data.features import encoder_spec
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
+from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.new_items import read_new_items
 from recbole_llm.recommend.requests import Request, Requests
 from recbole_llm.recommend.stored import require_ours, stored_model
@@ -70,6 +71,7 @@ class Recommender:
         self.genres = catalogue.genres or [[] for _ in self.items]
         self.requests = Requests(catalogue)
         self.candidates = self._candidates()
+        self.search: Callable[..., tuple[Tensor, Tensor]] = top_items
 
     @classmethod
     def load(
@@ -79,6 +81,7 @@ class Recommender:
         new_items: str | Path | None = None,
         device: str = "cpu",
         trust_remote_code: bool = False,
+        approximate: bool = False,
     ) -> Recommender:
         """Load a finished run from its directory; the data that it was trained on is not read.
 
@@ -87,6 +90,7 @@ class Recommender:
             new_items: An ``.item`` file of more items, which are recommended by their text.
             device: ``cpu`` or ``cuda``.
             trust_remote_code: Whether a text encoder that runs code of its own may do so again.
+            approximate: Whether lists are made by an index of faiss, faster and nearly the best.
 
         Raises:
             RequestError: If the directory, the file or the device will not do.
@@ -111,6 +115,8 @@ class Recommender:
         found = cls(catalogue, model, texts=texts, place=str(stored.run_dir))
         if new_items is not None:
             found._add(Path(new_items), stored=stored, catalogue=catalogue)
+        if approximate:
+            found.search = NearestItems(found.candidates)
         return found
 
     def _add(self, path: Path, *, stored: StoredRun, catalogue: Catalogue) -> None:
@@ -185,14 +191,8 @@ class Recommender:
             RequestError: If the user or an item is unknown, more than one is given, or the model
                 reads a history as a whole.
         """
-        state = InterestState(self)
-        given = [one for one in (user, history, texts) if one]
-        if len(given) > 1:
-            raise RequestError("start: give a user, a history or texts; received more than one.")
-        if given:
-            request = Request(user=user, history=tuple(history) or None, texts=tuple(texts) or None)
-            state.read(request)
-        return state
+        request = Request(user=user, history=tuple(history) or None, texts=tuple(texts) or None)
+        return InterestState(self, request)
 
     def for_all(
         self,
@@ -279,7 +279,7 @@ class Recommender:
             lengths = torch.tensor([len(history) for history in seen])
             rows = torch.repeat_interleave(torch.arange(len(seen)), lengths)
             cells = rows.to(self.device), torch.cat(list(seen)).to(self.device)
-        scores, ids = top_items(interests, self.candidates, seen=cells, length=k)
+        scores, ids = self.search(interests, self.candidates, seen=cells, length=k)
         for row in zip(scores.tolist(), ids.tolist(), strict=True):
             yield [
                 Recommendation(self.items[item], self.titles[item], score)

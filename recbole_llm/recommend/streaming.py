@@ -27,12 +27,13 @@ class InterestState:
 
     Args:
         recommender: Whose model and items are used; :meth:`Recommender.start` is the usual way.
+        begin: What it reads first; a request without any of the three is a new user.
 
     Raises:
-        RequestError: If the model's past is not of fixed size.
+        RequestError: If the model's past is not of fixed size, or the request is wrong.
     """
 
-    def __init__(self, recommender: Recommender) -> None:
+    def __init__(self, recommender: Recommender, begin: Request) -> None:
         model = recommender.model
         if not model.evolution.can_resume:
             raise RequestError(
@@ -43,6 +44,11 @@ class InterestState:
         self._past: Past | None = None
         self._interest: Tensor | None = None
         self._seen: dict[int, None] = {}
+        given = [one for one in (begin.user, begin.history, begin.texts) if one]
+        if len(given) > 1:
+            raise RequestError("start: give a user, a history or texts; received more than one.")
+        if given:
+            self.read(begin)
 
     @property
     def count(self) -> int:

@@ -31,8 +31,8 @@ WHOM is one of
 
 Prints the -k best items with titles and scores, as a table or, with --json, as one line of JSON.
 Items of the history are left out unless --filter_seen=False. --items adds items that the run has
-not seen, by their text. --approximate searches an index of faiss (extra faiss), which pays for many
-requests of millions of items. The run's data is not needed (docs/recommend.md)."""
+not seen, by their text. --approximate searches an index of faiss (extra faiss), which can pay for
+many requests of millions of items. The run's data is not needed (docs/recommend.md)."""
 WHOM = ("user", "history", "text")
 FILES = {"users": "user", "histories": "history", "texts": "text"}
 OPTIONS = ("run", "k", "items", "filter_seen", "device", *WHOM, *FILES)

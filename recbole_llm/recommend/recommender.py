@@ -90,7 +90,7 @@ class Recommender:
             new_items: An ``.item`` file of more items, which are recommended by their text.
             device: ``cpu`` or ``cuda``.
             trust_remote_code: Whether a text encoder that runs code of its own may do so again.
-            approximate: Whether lists are made by an index of faiss, faster and nearly the best.
+            approximate: Whether lists are made by an index of faiss, nearly the best.
 
         Raises:
             RequestError: If the directory, the file or the device will not do.

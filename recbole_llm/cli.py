@@ -40,9 +40,12 @@ usage: recbole-llm COMMAND ...
   bench SUITE.yaml                       run what a suite wants and its results do not have
   tune SWEEP.yaml                        try settings, choose on validation, test the winner once
   recommend --run=DIR --user=ID          what a finished run recommends, to anyone
+  trajectory RUN --user=ID --out=DIR     how a user's interest moved, in pictures and numbers
+  explain RUN --user=ID [--item=ID]      which events and words an item is recommended for
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
+OWN_HELP = ("bench", "tune", "recommend", "trajectory", "explain")
 
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +90,7 @@ def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> i
 
 
 def _dispatch(argv: Sequence[str]) -> None:
-    if not argv or ({"-h", "--help"} & set(argv) and argv[0] not in ("bench", "tune", "recommend")):
+    if not argv or ({"-h", "--help"} & set(argv) and argv[0] not in OWN_HELP):
         print(USAGE)
         return
     commands = {
@@ -98,6 +101,8 @@ def _dispatch(argv: Sequence[str]) -> None:
         "bench": _bench,
         "tune": _tune,
         "recommend": _recommend,
+        "trajectory": _trajectory,
+        "explain": _explain,
         "leaderboard": _leaderboard,
     }
     name, *rest = argv
@@ -228,6 +233,32 @@ def _recommend(argv: Sequence[str]) -> None:
         print(USAGE_RECOMMEND)
         return
     recommend(argv, partial(print, flush=True))
+
+
+def _trajectory(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.recommend.trajectory.command import USAGE as USAGE_TRAJECTORY
+    from recbole_llm.recommend.trajectory.command import trajectory
+
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_TRAJECTORY)
+        return
+    _print_json(trajectory(argv))
+
+
+def _explain(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.recommend.explain.command import USAGE as USAGE_EXPLAIN
+    from recbole_llm.recommend.explain.command import explain
+
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_EXPLAIN)
+        return
+    explain(argv, print)
 
 
 def _tune(argv: Sequence[str]) -> None:

@@ -39,6 +39,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         )
 
 
+def write_files(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files, each whole or not at all, and the folders they lie in.
+
+    Raises:
+        OSError: If one cannot be written.
+    """
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def sha256(path: Path) -> str:
     """Return the sha256 of a file, read in blocks."""
     digest = hashlib.sha256()

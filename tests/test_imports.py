@@ -20,6 +20,7 @@ OURS = {
     "ranks": {"errors", "files"},
     "validation": {"errors"},
     "pictures": set(),
+    "pages": {"pictures"},
     "cluster": {"errors"},
     "job": {"errors", "run_dir", "ranks"},
     "job_child": {"errors", "files", "run_dir", "ranks", "job", "quick_start", "resume"},
@@ -65,6 +66,8 @@ OURS = {
         "data",
         "model",
         "train",
+        "pictures",
+        "pages",
     },
     "quick_start": {
         "errors",
@@ -126,6 +129,7 @@ OURS = {
         "job",
         "cluster",
         "pictures",
+        "pages",
         "build",
         "data",
         "train",
@@ -248,7 +252,14 @@ def test_suites_and_records_are_read_without_torch(name: str) -> None:
 
 @pytest.mark.parametrize("name", TORCH_ONLY)
 def test_model_parts_know_torch_only(name: str) -> None:
-    known = ("torch", "typing", "__future__", "collections.abc", "recbole_llm.model.")
+    known = (
+        "torch",
+        "typing",
+        "dataclasses",
+        "__future__",
+        "collections.abc",
+        "recbole_llm.model.",
+    )
     assert [n for n in imports(PACKAGE / name) if not n.startswith(known)] == []
 
 
@@ -316,7 +327,7 @@ def test_the_wheel_holds_default_settings_and_dataset_files(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    patterns = ("*.py", "*.yaml", "*.js", "page.*")
+    patterns = ("*.py", "*.yaml", "*.js", "*.html", "*.css")
     for file in (file for pattern in patterns for file in PACKAGE.rglob(pattern)):
         assert str(file.relative_to(root)) in held
     for file in (root / "dataset_configs").glob("*.yaml"):

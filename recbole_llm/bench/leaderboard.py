@@ -11,7 +11,7 @@ from recbole_llm.bench.boards import Boards
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.tables import csv_text, latex, markdown
 from recbole_llm.errors import RequestError
-from recbole_llm.files import atomic_path
+from recbole_llm.files import write_files
 from recbole_llm.parsing import split_command
 
 OPTIONS = ("out", "reference")
@@ -69,10 +69,7 @@ def render(boards: Boards, out: Path) -> list[Path]:
             contents[file.with_name(f"{file.name}.svg")] = picture.svg
             contents[file.with_name(f"{file.name}.png")] = picture.png
     try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as partial:
-                partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        write_files(contents)
     except OSError as error:
         raise RequestError(
             f"{out}: cannot be written ({error.strerror}). Name another folder with --out=DIR."

@@ -19,7 +19,7 @@ from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.errors import RequestError
 from recbole_llm.model.adaptors import build_adaptor
-from recbole_llm.model.evolution import Combination, Evolution, SequenceDropout
+from recbole_llm.model.evolution import Combination, Evolution, Past, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation, VectorFeature
 from recbole_llm.model.known import KnownItems
 from recbole_llm.model.losses import (
@@ -91,8 +91,30 @@ class InterestModel(SequentialRecommender):
         Returns:
             ``(B, L, H)``; position t has read items 0..t only.
         """
-        items = self.input_dropout(self.noise(self.items.lookup(table, history)))
-        states = self.combination(self.evolution(items), items)
+        return self.interest_of(self.items.lookup(table, history))
+
+    def interest_of(self, items: Tensor) -> Tensor:
+        """Return the interest after each item vector of histories, both ``(B, L, H)``."""
+        items = self.input_dropout(self.noise(items))
+        return self.compared(self.combination(self.evolution(items), items))
+
+    def resume(self, items: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
+        """Read more of a history in evaluation, in O(1) an item, where the evolution can.
+
+        Args:
+            items: Vectors of the items that come next, ``(B, L, H)``.
+            past: What the items before them left; None at the beginning.
+
+        Returns:
+            The interest after each item, ``(B, L, H)``, as :meth:`interest` gives it for the whole
+            history, and the past with these items in it.
+        """
+        past = Past.none(items) if past is None else past
+        current, now = self.evolution.resume(items, past)
+        return self.compared(self.combination(current, items, past)), now
+
+    def compared(self, states: Tensor) -> Tensor:
+        """Return interests as they are compared with candidates."""
         return functional.normalize(states, dim=-1) if self.is_cosine else states
 
     def candidates(self, table: Tensor) -> Tensor:

@@ -133,10 +133,19 @@ class ItemRepresentation(KeptTable):
         Args:
             given: Their vectors by feature, ``(M, D)`` each; the part of the id is zero.
         """
+        return self.retold(given, torch.zeros_like(given[0][:, 0], dtype=torch.int64))
+
+    def retold(self, given: Sequence[Tensor], ids: Tensor) -> Tensor:
+        """Return the vectors of items as if those given were theirs, ``(M, H)``.
+
+        Args:
+            given: Vectors by feature, ``(M, D)`` each.
+            ids: The items, whose learned vectors stay, ``(M,)``; that of padding is zero.
+        """
         features: Iterable[Any] = self.features
         parts = [feature.adaptor(vectors) for feature, vectors in zip(features, given, strict=True)]
         if self.embedding is not None:
-            parts.append(torch.zeros_like(parts[0]))
+            parts.append(self.embedding(ids))
         return self.fusion(parts)
 
     @staticmethod

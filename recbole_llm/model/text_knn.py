@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,12 +16,18 @@ from recbole_llm.settings import Settings
 class LastItem(Evolution):
     """The interest is the last item."""
 
+    can_resume = True
+
     def __init__(self) -> None:
         super().__init__(pooling="mean")
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the item vectors ``(B, L, H)`` as they are."""
         return items
+
+    def evolve_from(self, joined: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """Return the item of each step; nothing is kept of it."""
+        return joined.chunk(2, -1)[1], None
 
 
 class LastItemTextKNN(InterestModel):

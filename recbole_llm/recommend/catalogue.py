@@ -22,7 +22,7 @@ from recbole_llm.run_dir import CATALOGUE
 from recbole_llm.train.checkpoints import read_tensors, write_tensors
 
 FORMAT = "recbole-llm catalogue 1"
-NAMES = ("items", "titles", "users")
+NAMES = ("items", "titles", "users", "genres")
 TENSORS = ("ends", "events", "table", "twins", "firsts")
 FACTS = ("sizes", "digests", "weights_sha256")
 
@@ -32,6 +32,8 @@ class TextTreatment:
     """What makes of a new text what the run made of its own.
 
     Attributes:
+        texts: What the encoder reads of each item, None where it has no text, ``(N,)``; none at all
+            in a catalogue of an older version.
         columns: Those of an ``.item`` file that make a text, in order.
         title_column: The one that is a title.
         probe: One of the run's texts.
@@ -40,6 +42,7 @@ class TextTreatment:
         matrix: What whitens, ``(D, W)`` float32; None without whitening.
     """
 
+    texts: list[str | None]
     columns: list[str]
     title_column: str
     probe: str
@@ -61,6 +64,8 @@ class Catalogue:
     Attributes:
         items: Raw item ids; the first is padding, ``(N,)``.
         titles: One an item, None where it has none, ``(N,)``.
+        genres: The genres, classes or tags of each, ``(N,)``; none at all in a catalogue of an
+            older version.
         users: Raw user ids, ``(U,)``; none where histories were not at hand.
         ends: Where each user's events end, ``(U,)``.
         events: Items of all events, user after user, in time order, ``(E,)``.
@@ -75,6 +80,7 @@ class Catalogue:
 
     items: list[str]
     titles: list[str | None]
+    genres: list[list[str]]
     users: list[str]
     ends: Tensor
     events: Tensor
@@ -98,6 +104,7 @@ def write_catalogue(run_dir: Path, catalogue: Catalogue) -> None:
         about["text"] = {name: getattr(text, name) for name in names}
         parts = {"probe": text.probe_vector, "mean": text.mean, "matrix": text.matrix}
         tensors |= {f"text/{key}": part for key, part in parts.items() if part is not None}
+        tensors["text/texts"] = _packed(text.texts)
     write_tensors(run_dir / CATALOGUE, tensors, about=about)
 
 
@@ -115,6 +122,7 @@ def read_catalogue(run_dir: Path) -> Catalogue:
         )
     fields = {"sizes": dict, "digests": dict, "weights_sha256": str, "text": dict | None}
     tensors, about = read_tensors(path, kind=FORMAT, fields=fields, device=torch.device("cpu"))
+    tensors = {"genres": _packed([]), "text/texts": _packed([])} | tensors
     try:
         parts: dict[str, Any] = {key: _unpacked(tensors[key]) for key in NAMES}
         parts |= {key: tensors[key] for key in TENSORS} | {key: about[key] for key in FACTS}
@@ -129,6 +137,7 @@ def _treatment(
     if facts is None:
         return None
     return TextTreatment(
+        texts=_unpacked(tensors["text/texts"]),
         columns=facts["columns"],
         title_column=facts["title_column"],
         probe=facts["probe"],
@@ -138,7 +147,7 @@ def _treatment(
     )
 
 
-def _packed(names: Sequence[str | None]) -> Tensor:
+def _packed(names: Sequence[Any]) -> Tensor:
     content = zlib.compress(json.dumps(names).encode())
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 

@@ -19,7 +19,7 @@ from recbole_llm.recommend.requests import Request
 PLACE = "recbole-llm recommend"
 USAGE = """\
 usage: recbole-llm recommend --run=DIR WHOM [-k 10] [--items=FILE.item] [--filter_seen=False]
-                             [--json] [--device=cuda] [--trust_remote_code]
+                             [--json] [--device=cuda] [--trust_remote_code] [--approximate]
 
 WHOM is one of
   --user=ID            a user of the run's data, after all of their events
@@ -31,7 +31,8 @@ WHOM is one of
 
 Prints the -k best items with titles and scores, as a table or, with --json, as one line of JSON.
 Items of the history are left out unless --filter_seen=False. --items adds items that the run has
-not seen, by their text. The run's data is not needed (docs/recommend.md)."""
+not seen, by their text. --approximate searches an index of faiss (extra faiss), which can pay for
+many requests of millions of items. The run's data is not needed (docs/recommend.md)."""
 WHOM = ("user", "history", "text")
 FILES = {"users": "user", "histories": "history", "texts": "text"}
 OPTIONS = ("run", "k", "items", "filter_seen", "device", *WHOM, *FILES)
@@ -50,6 +51,7 @@ def recommend(argv: Sequence[str], say: Callable[[str], None]) -> None:
         new_items=given.get("items"),
         device=given.get("device", "cpu"),
         trust_remote_code="trust_remote_code" in chosen,
+        approximate="approximate" in chosen,
     )
     lists = recommender.for_all(
         requests,
@@ -60,7 +62,7 @@ def recommend(argv: Sequence[str], say: Callable[[str], None]) -> None:
     )
     for request, found in zip(requests, lists, strict=True):
         is_json = is_batch or "json" in chosen
-        say(_as_json(request, found) if is_json else _as_table(found))
+        say(_as_json(request, found) if is_json else as_table(found))
 
 
 def _options(argv: Sequence[str]) -> tuple[dict[str, str], set[str]]:
@@ -71,7 +73,7 @@ def _options(argv: Sequence[str]) -> tuple[dict[str, str], set[str]]:
         place=PLACE,
         wants="options only",
         options=OPTIONS,
-        flags=("json", "trust_remote_code"),
+        flags=("json", "trust_remote_code", "approximate"),
         num_words=0,
         problems=problems,
     )
@@ -96,7 +98,7 @@ def _requests(given: Mapping[str, str]) -> tuple[list[Request], bool]:
     """Return whom to recommend to, and whether they come from a file."""
     for option, kind in FILES.items():
         if option in given:
-            return [_request(kind, line) for line in _lines(option, Path(given[option]))], True
+            return [_request(kind, line) for line in lines_of(option, Path(given[option]))], True
     (kind,) = (name for name in WHOM if name in given)
     return [_request(kind, given[kind])], False
 
@@ -109,8 +111,12 @@ def _request(kind: str, words: str) -> Request:
     return Request(texts=tuple(words.split("|")))
 
 
-def _lines(option: str, path: Path) -> list[str]:
-    """Return the lines of a file; an empty line is an empty request, a last one is none."""
+def lines_of(option: str, path: Path) -> list[str]:
+    """Return the lines of a file that an option names; an empty last line is none.
+
+    Raises:
+        RequestError: If it cannot be read, or has none.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -129,7 +135,8 @@ def _as_json(request: Request, found: Sequence[Recommendation]) -> str:
     return json.dumps(answer, ensure_ascii=False, allow_nan=False)
 
 
-def _as_table(found: Sequence[Recommendation]) -> str:
+def as_table(found: Sequence[Recommendation]) -> str:
+    """Return a list as a table for a reader."""
     rows = [
         (str(place), f"{one.score:.4f}", one.item, one.title or "")
         for place, one in enumerate(found, start=1)

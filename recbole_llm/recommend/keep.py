@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_llm.atomic import read_header
+from recbole_llm.atomic import read_atomic, read_header
 from recbole_llm.data.features import catalogue_texts
 from recbole_llm.errors import DataError
 from recbole_llm.files import sha256
@@ -25,6 +25,8 @@ from recbole_llm.train.checkpoints import vector_digests
 from recbole_llm.train.scorers import identical_items
 
 logger = logging.getLogger(__name__)
+
+GENRES = ("genre", "class", "categor", "tag", "kind")  # parts of a column's name, the best first
 
 
 @torch.no_grad()
@@ -45,6 +47,7 @@ def keep_catalogue(run_dir: Path, *, model: Any, dataset: Any) -> None:
     catalogue = Catalogue(
         items=_names(dataset, dataset.iid_field),
         titles=_titles(dataset),
+        genres=_genres(dataset),
         users=users,
         ends=ends,
         events=events,
@@ -115,23 +118,52 @@ def _titles(dataset: Any) -> list[str | None]:
     return [None, *found.texts]
 
 
+def _genres(dataset: Any) -> list[list[str]]:
+    """Return each item's genres by the column that is named so, none where no column is."""
+    items = _names(dataset, dataset.iid_field)
+    try:
+        known = _genre_cells(dataset)
+    except DataError:  # as of titles, which says so
+        known = {}
+    return [known.get(item, []) for item in items]
+
+
+def _genre_cells(dataset: Any) -> dict[str, list[str]]:
+    """Return the genres of the ``.item`` file by raw item id; the first row of an id counts."""
+    config, path = dataset.config, _item_file(dataset)
+    reading = {"separator": config["field_separator"], "encoding": config["encoding"]}
+    types = read_header(path, **reading)
+    named = [name for part in GENRES for name in types if part in name.lower()]
+    column = next((name for name in named if types[name].startswith("token")), None)
+    if column is None:
+        return {}
+    table = read_atomic(path, columns={dataset.iid_field, column}, **reading)
+    is_one = types[column] == "token"
+    found: dict[str, list[str]] = {}
+    for item, cell in zip(table.columns[dataset.iid_field], table.columns[column], strict=True):
+        parts = [cell] if is_one else cell.split(config["seq_separator"])
+        found.setdefault(item, list(dict.fromkeys(part for part in parts if part.strip())))
+    return found
+
+
 def _treatment(model: InterestModel, dataset: Any) -> TextTreatment | None:
     """Return what treats a new text; vectors of a control are not those of their texts."""
     settings, vectors = Settings.from_config(dataset.config), model.item_vectors
     if vectors is None or settings.text_control != "none":
         return None
-    items = _names(dataset, dataset.iid_field)
-    (probe,) = catalogue_texts(
+    found = catalogue_texts(
         dataset.config,
         folder=Path(dataset.dataset_path),
         dataset=dataset.dataset_name,
-        catalogue=[items[0], items[vectors.rows[0]]],
+        catalogue=_names(dataset, dataset.iid_field),
     ).texts
+    texts = [None, *found]
     columns, whitening = _columns(dataset), vectors.whitening
     return TextTreatment(
+        texts=texts,
         columns=columns,
         title_column=_title_column(columns),
-        probe=probe or "",
+        probe=texts[vectors.rows[0]] or "",
         probe_vector=vectors.raw[0],
         mean=None if whitening is None else whitening.mean,
         matrix=None if whitening is None else whitening.matrix().float(),

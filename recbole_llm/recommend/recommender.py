@@ -6,7 +6,7 @@ R requests ranked at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from recbole_llm.data.features import encoder_spec
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
+from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.new_items import read_new_items
 from recbole_llm.recommend.requests import Request, Requests
 from recbole_llm.recommend.stored import require_ours, stored_model
+from recbole_llm.recommend.streaming import InterestState
 from recbole_llm.recommend.texts import NewTexts
 from recbole_llm.recommend.top import Candidates, top_items
 from recbole_llm.resume import StoredRun, stored_run
@@ -65,8 +67,11 @@ class Recommender:
         self.table = catalogue.table.to(self.device)
         self.twins = catalogue.twins.to(self.device), catalogue.firsts.to(self.device)
         self.items, self.titles = list(catalogue.items), list(catalogue.titles)
+        self.item_texts = list(catalogue.text.texts) if catalogue.text else []
+        self.genres = catalogue.genres or [[] for _ in self.items]
         self.requests = Requests(catalogue)
         self.candidates = self._candidates()
+        self.search: Callable[..., tuple[Tensor, Tensor]] = top_items
 
     @classmethod
     def load(
@@ -76,6 +81,7 @@ class Recommender:
         new_items: str | Path | None = None,
         device: str = "cpu",
         trust_remote_code: bool = False,
+        approximate: bool = False,
     ) -> Recommender:
         """Load a finished run from its directory; the data that it was trained on is not read.
 
@@ -84,6 +90,7 @@ class Recommender:
             new_items: An ``.item`` file of more items, which are recommended by their text.
             device: ``cpu`` or ``cuda``.
             trust_remote_code: Whether a text encoder that runs code of its own may do so again.
+            approximate: Whether lists are made by an index of faiss, nearly the best.
 
         Raises:
             RequestError: If the directory, the file or the device will not do.
@@ -108,6 +115,8 @@ class Recommender:
         found = cls(catalogue, model, texts=texts, place=str(stored.run_dir))
         if new_items is not None:
             found._add(Path(new_items), stored=stored, catalogue=catalogue)
+        if approximate:
+            found.search = NearestItems(found.candidates)
         return found
 
     def _add(self, path: Path, *, stored: StoredRun, catalogue: Catalogue) -> None:
@@ -120,10 +129,12 @@ class Recommender:
             config=stored.facts["settings"],
             treatment=catalogue.text,
         )
-        self.table = torch.cat([self.table, self._vectors(new.texts)])
+        self.table = torch.cat([self.table, self.vectors(new.texts)])
         self.requests.add_items(new.ids)
         self.items += new.ids
         self.titles += new.titles
+        self.item_texts += new.texts
+        self.genres = self.genres + [[] for _ in new.ids]
         self.candidates = self._candidates()
 
     @torch.no_grad()
@@ -131,8 +142,12 @@ class Recommender:
         vectors = self.model.candidates(self.table)
         return Candidates(vectors, *self.twins, temperature=self.model.temperature)
 
-    def _vectors(self, texts: Sequence[str]) -> Tensor:
-        """Return the item vectors of new texts, ``(n, H)``."""
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Return the item vectors of new texts, ``(n, H)``.
+
+        Raises:
+            RequestError: If the run has none, or its encoder cannot be loaded.
+        """
         if self.texts is None:
             raise RequestError(self._no_text())
         return self.texts.vectors(texts, device=self.device)
@@ -158,6 +173,27 @@ class Recommender:
         """Recommend after a history of texts, oldest first; none of them counts as seen."""
         return next(self.for_all([Request(texts=tuple(texts))], k=k))
 
+    def start(
+        self,
+        *,
+        user: str | None = None,
+        history: Sequence[str] = (),
+        texts: Sequence[str] = (),
+    ) -> InterestState:
+        """Return the interest of a user, to go on event by event; of none of the three, a new one.
+
+        Args:
+            user: A user of the run's data, after all of their events.
+            history: Raw item ids, oldest first.
+            texts: Texts in place of items, oldest first.
+
+        Raises:
+            RequestError: If the user or an item is unknown, more than one is given, or the model
+                reads a history as a whole.
+        """
+        request = Request(user=user, history=tuple(history) or None, texts=tuple(texts) or None)
+        return InterestState(self, request)
+
     def for_all(
         self,
         requests: Sequence[Request],
@@ -181,17 +217,28 @@ class Recommender:
             RequestError: If a user or an item is unknown, a history is empty, or ``k`` is larger
                 than the catalogue; all that is wrong at once.
         """
-        problems = [] if 1 <= k < len(self.items) else [self._wrong_length(k)]
+        problems = self._wrong_length(k)
         histories, texts = self.requests.rows_of(requests, problems=problems)
         if problems:
             raise RequestError(all_problems("recommend", problems))
-        table = torch.cat([self.table, self._vectors(texts)]) if texts else self.table
+        table = torch.cat([self.table, self.vectors(texts)]) if texts else self.table
         return self._lists(
             histories, table=table, k=k, filter_seen=filter_seen, show_progress=show_progress
         )
 
-    def _wrong_length(self, k: int) -> str:
-        return f"k: must be 1 to {len(self.items) - 1}, the number of items; received {k}."
+    def _wrong_length(self, k: int) -> list[str]:
+        most = len(self.items) - 1
+        words = f"k: must be 1 to {most}, the number of items; received {k}."
+        return [] if 1 <= k <= most else [words]
+
+    def require_length(self, k: int) -> None:
+        """Refuse a length that no list can have.
+
+        Raises:
+            RequestError: If ``k`` is not 1 to the number of items.
+        """
+        if problems := self._wrong_length(k):
+            raise RequestError(all_problems("recommend", problems))
 
     def _lists(
         self,
@@ -205,17 +252,17 @@ class Recommender:
         with tqdm(total=len(histories), desc="Recommend", disable=not show_progress) as bar:
             for begin in range(0, len(histories), BATCH):
                 part = histories[begin : begin + BATCH]
-                interests = self._interests(part, table)
+                interests = self.interests(part, table)
                 for at in range(0, len(part), TILE):
                     tile = part[at : at + TILE]
-                    yield from self._ranked(
+                    yield from self.ranked(
                         interests[at : at + TILE], tile if filter_seen else None, k=k
                     )
                     bar.update(len(tile))
 
     @torch.no_grad()
-    def _interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
-        """Return the interest after each history, ``(B, H)``."""
+    def interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
+        """Return the interest after each history of rows of a table, ``(B, H)``."""
         ends = [history[-self.model.max_seq_length :] for history in histories]
         cases = {
             self.model.ITEM_SEQ: torch.nn.utils.rnn.pad_sequence(ends, batch_first=True),  # (B, L)
@@ -223,16 +270,16 @@ class Recommender:
         }
         return last_interests(self.model, Interaction(cases).to(self.device), table=table)
 
-    def _ranked(
+    def ranked(
         self, interests: Tensor, seen: Sequence[Tensor] | None, *, k: int
     ) -> Iterator[list[Recommendation]]:
-        """Yield the lists of at most a tile of requests."""
+        """Yield the lists after at most a tile of interests ``(R, H)``; see :meth:`for_all`."""
         cells = None
         if seen is not None:
             lengths = torch.tensor([len(history) for history in seen])
             rows = torch.repeat_interleave(torch.arange(len(seen)), lengths)
             cells = rows.to(self.device), torch.cat(list(seen)).to(self.device)
-        scores, ids = top_items(interests, self.candidates, seen=cells, length=k)
+        scores, ids = self.search(interests, self.candidates, seen=cells, length=k)
         for row in zip(scores.tolist(), ids.tolist(), strict=True):
             yield [
                 Recommendation(self.items[item], self.titles[item], score)

@@ -56,7 +56,7 @@ class NewTexts:
             EncoderError: If it cannot be loaded.
         """
         with self._lock:
-            self._require_the_runs_encoder()
+            self.require_the_runs_encoder()
             raw = self.encoder.encode(texts).vectors  # (n, D)
         given = [
             self.treatment.whiten(raw) if name == "text" else torch.zeros(len(texts), size)
@@ -64,8 +64,12 @@ class NewTexts:
         ]
         return self.items.unseen([vectors.to(device) for vectors in given])
 
-    def _require_the_runs_encoder(self) -> None:
-        """Compare the vectors of one text, whatever the precision they were made in."""
+    def require_the_runs_encoder(self) -> None:
+        """Compare the vectors of one text, whatever the precision they were made in.
+
+        Raises:
+            RunDirError: If they differ.
+        """
         if self._is_checked:
             return
         here, stored = self.encoder.encode([self.treatment.probe]).vectors[0], self.treatment

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_llm.errors import RequestError
-from recbole_llm.files import atomic_path
+from recbole_llm.files import write_files
 from recbole_llm.pictures import Picture
 from recbole_llm.sweep.importance import importances
 from recbole_llm.sweep.ledger import Ledger, Trial, sound
@@ -50,10 +50,7 @@ def write_report(
         files[folder / "figures" / f"{one.name}.svg"] = one.svg
         files[folder / "figures" / f"{one.name}.png"] = one.png
     try:
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as partial:
-                partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        write_files(files)
     except OSError as error:
         raise RequestError(f"{folder}: cannot be written ({error.strerror}).") from None
     return list(files)

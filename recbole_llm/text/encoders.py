@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,8 +157,13 @@ class TextEncoder:
         kind = self.device.split(":")[0]
         is_bf16 = self.spec.precision(self.device) == "bf16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=is_bf16):
-            vectors = self.model(dict(padded) | self._excluded)["sentence_embedding"]
-        return iter(self._shortened(vectors.float()).cpu().clone())
+            vectors = self.embed(padded)
+        return iter(vectors.cpu().clone())
+
+    def embed(self, tokens: Mapping[str, Any]) -> Tensor:
+        """Return the vectors of a padded batch of tokenised texts, ``(n, D)``, with gradients."""
+        vectors = self.model(dict(tokens) | self._excluded)["sentence_embedding"]
+        return self._shortened(vectors.float())
 
     def _plain_vectors(self, texts: list[str]) -> Tensor:
         """Return the vectors of texts by a model that has no tokenizer of transformers."""

@@ -1,0 +1,1 @@
+"""Why an item is recommended: what would have been without an event, and which words say so."""

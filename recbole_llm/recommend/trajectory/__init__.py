@@ -1,0 +1,1 @@
+"""How a user's interest moved: towards what, how fast, and where it turned."""

@@ -1,0 +1,151 @@
+"""Figures of a trajectory: a heat map over time, a path in a plane, and how far each step went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from recbole_llm.pictures import FAINT, INK, STYLE, Picture, picture
+from recbole_llm.recommend.trajectory.affinity import Groups
+from recbole_llm.recommend.trajectory.atlas import Trajectory
+from recbole_llm.recommend.trajectory.interests import drift
+
+MOST_ROWS, MOST_ARROWS, MOST_LETTERS = 12, 5, 26
+LABELS = {"current": "Current", "long_term": "Long-term", "combined": "Combined, ranked by"}
+COLORS = {"current": "#2a6f97", "long_term": "#8a8f98", "combined": "#c9702b"}
+TURN = "#d1495b"
+
+
+def pictures(trajectory: Trajectory, landmarks: Groups, titles: list[str]) -> Iterator[Picture]:
+    """Yield the figures of a trajectory.
+
+    Args:
+        trajectory: The trajectory.
+        landmarks: Groups of items that it is shown among.
+        titles: What to call each event's item.
+    """
+    whose = f"the interest of {trajectory.name}"
+    with mpl.rc_context(sns.axes_style("white") | STYLE):
+        if landmarks.names:
+            title = f"What {whose} was near to, after each event"
+            yield picture(heat_map(trajectory, landmarks), name="heatmap", title=title)
+        title = f"The path of {whose}"
+        yield picture(path(trajectory, landmarks, titles), name="path", title=title)
+        if len(trajectory.rows) > 1:
+            title = f"How far each event moved {whose}"
+            yield picture(steps(trajectory), name="drift", title=title)
+
+
+def heat_map(trajectory: Trajectory, landmarks: Groups) -> Figure:
+    """Draw how near each kind of interest was to each group, a column an event."""
+    kinds = trajectory.interests
+    near = {name: landmarks.affinity(one).cpu().numpy() for name, one in kinds.items()}
+    rows = _rows(landmarks.affinity(trajectory.ranked).cpu().numpy())
+    reach = max(float(np.abs(values[:, rows]).max()) for values in near.values()) or 1.0
+    figure = Figure(figsize=(8, 0.7 + len(kinds) * (0.5 + 0.19 * len(rows))), layout="constrained")
+    panels = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, values) in zip(panels, near.items(), strict=True):
+        cells = values[:, rows].T  # groups, events
+        extent = (0.5, len(values) + 0.5, len(rows) - 0.5, -0.5)
+        image = axes.imshow(
+            cells, aspect="auto", cmap="vlag", vmin=-reach, vmax=reach, extent=extent,
+            interpolation="none",
+        )  # fmt: skip
+        axes.set_yticks(range(len(rows)), [_short(landmarks.names[row]) for row in rows])
+        axes.set_title(f"{LABELS[name]} interest", loc="left")
+        _mark_changes(axes, trajectory, color=INK)
+    figure.colorbar(image, ax=panels, label="Affinity (deviations from the mean item)", shrink=0.8)
+    panels[-1].set_xlabel("Event; dashed: the interest turned")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def path(trajectory: Trajectory, landmarks: Groups, titles: list[str]) -> Figure:
+    """Draw each kind of interest as a path in the plane; arrows are where groups lie."""
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes, plane = figure.subplots(), trajectory.plane
+    for name, interests in trajectory.interests.items():
+        x, y = plane.places(interests).T.cpu().numpy()
+        axes.plot(x, y, color=COLORS[name], lw=0.8, alpha=0.5, zorder=1)
+        shades = sns.light_palette(COLORS[name], len(x) + 2)[2:]
+        axes.scatter(x, y, c=shades, s=22, zorder=2)
+        axes.plot([], [], "o-", color=COLORS[name], ms=4, label=f"{LABELS[name]} (darker: later)")
+    x, y = plane.places(trajectory.ranked).T.cpu().numpy()
+    for at in sorted({0, *trajectory.changes, len(x) - 1}):
+        words = f"{at + 1} {_short(titles[at])}"
+        color = TURN if at in trajectory.changes else INK
+        side = -1 if x[at] > np.mean(axes.get_xlim()) else 1  # towards the middle
+        axes.annotate(
+            words, (x[at], y[at]), xytext=(5 * side, 5), textcoords="offset points", color=color,
+            ha="right" if side < 0 else "left", fontsize=7.5, zorder=4,
+        )  # fmt: skip
+    _arrows(axes, trajectory, landmarks)
+    first, second = plane.shares
+    axes.set_xlabel(f"First principal axis of the path ({first:.0%} of its variance)")
+    axes.set_ylabel(f"Second ({second:.0%})")
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
+    sns.despine(ax=axes)
+    return figure
+
+
+def steps(trajectory: Trajectory) -> Figure:
+    """Draw 1 - cos of each kind of interest before and after each event."""
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for name, interests in trajectory.interests.items():
+        far = drift(interests).cpu().numpy()
+        events = np.arange(2, len(far) + 2)
+        axes.plot(events, far, color=COLORS[name], lw=1.1, marker="o", ms=2.5, label=LABELS[name])
+    _mark_changes(axes, trajectory, color=TURN)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="Event; dashed: the interest turned", ylabel="Drift, 1 − cos", ylim=(0, None))
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
+    sns.despine(ax=axes)
+    return figure
+
+
+def _rows(values: np.ndarray) -> list[int]:
+    """Return the groups that the interest came nearest to, in the order in which it did."""
+    nearest = np.argsort(-values.max(0), kind="stable")[:MOST_ROWS]
+    return [int(row) for row in sorted(nearest, key=lambda row: (values[:, row].argmax(), row))]
+
+
+def _arrows(axes: Axes, trajectory: Trajectory, landmarks: Groups) -> None:
+    if not landmarks.names:
+        return
+    near = landmarks.affinity(trajectory.ranked).cpu().numpy()
+    arrows: Tensor = trajectory.plane.arrows(landmarks.directions)
+    rows = _rows(near)
+    seen = sorted(rows, key=lambda row: -float(arrows[row].norm()))[:MOST_ARROWS]
+    spans = np.abs([*axes.get_xlim(), *axes.get_ylim()])
+    longest = max(float(arrows[row].norm()) for row in seen) or 1.0
+    for row in seen:
+        x, y = (0.8 * float(spans.min()) * arrows[row] / longest).tolist()
+        axes.annotate(
+            "", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": FAINT, "lw": 0.9}, zorder=0
+        )
+        axes.annotate(
+            _short(landmarks.names[row]),
+            (x, y),
+            color="#6b727a",
+            fontsize=8,
+            ha="right" if x < 0 else "left",
+            zorder=3,
+        )
+
+
+def _mark_changes(axes: Axes, trajectory: Trajectory, *, color: str) -> None:
+    for at in trajectory.changes:
+        axes.axvline(at + 0.5, color=color, lw=1, ls="--")
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= MOST_LETTERS else f"{words[: MOST_LETTERS - 1]}…"

@@ -1,0 +1,80 @@
+"""Approximate lists: as exact ones where all is found, and how much is found elsewhere."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_llm.cli import main
+from recbole_llm.errors import RequestError
+from recbole_llm.recommend.nearest import NearestItems
+from recbole_llm.recommend.recommender import Recommender
+from recbole_llm.recommend.top import Candidates, top_items
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "recall.py"
+EMPTY = torch.zeros(0, dtype=torch.int64)
+
+
+def recall(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Return the share of exact ids that were found."""
+    return (found[:, :, None] == exact[:, None]).any(1).float().mean().item()
+
+
+def test_a_small_catalogue_is_found_whole(trained, shop) -> None:
+    exact, near = (Recommender.load(trained(), approximate=flag) for flag in (False, True))
+    for user in ("u1", "u2"):
+        for keep in (True, False):
+            lists = [one.for_user(user, k=45, filter_seen=keep) for one in (exact, near)]
+            scores = [{one.item: one.score for one in found} for found in lists]
+            assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+            assert len(lists[1]) == shop.num_items - shop.length * keep
+            order = [one.score for one in lists[1]]
+            assert order == sorted(order, reverse=True)
+
+
+def test_texts_are_answered_too(trained, shop) -> None:
+    near = Recommender.load(trained(), approximate=True)
+    texts = [f"{shop.title(item)}, goods" for item in ("i1", "i9")]
+    received = near.for_texts(texts, k=5)
+    assert [one.item for one in received] == [
+        one.item for one in Recommender.load(trained()).for_texts(texts, k=5)
+    ]
+
+
+def test_most_of_the_best_are_found_and_none_that_was_seen() -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(5001, 16) * torch.rand(5001, 1).add(0.5)
+    given, interests = Candidates(vectors, EMPTY, EMPTY, 0.5), torch.randn(32, 16)
+    best = top_items(interests, given, seen=None, length=10)[1]
+    seen = torch.arange(32).repeat_interleave(10), best.flatten()
+    search = NearestItems(given)
+    for cells in (None, seen):
+        scores, ids = search(interests, given, seen=cells, length=10)
+        exact_scores, exact = top_items(interests, given, seen=cells, length=10)
+        assert recall(ids, exact) > 0.95
+        is_same = ids == exact
+        torch.testing.assert_close(scores[is_same], exact_scores[is_same])
+    assert recall(ids, best) == 0
+
+
+def test_the_command_takes_it(trained, recommender, capsys) -> None:
+    assert main(["recommend", f"--run={trained()}", "--user=u1", "-k=3", "--approximate"]) == 0
+    assert recommender.for_user("u1", k=1)[0].item in capsys.readouterr().out
+
+
+def test_without_faiss_it_says_how_to_get_it(trained, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(RequestError, match=r"pip install 'recbole-llm\[faiss\]'"):
+        Recommender.load(trained(), approximate=True)
+
+
+def test_the_script_measures_recall(trained, capsys) -> None:
+    script = runpy.run_path(str(SCRIPT))
+    found = script["measure_run"](trained(), k=5, users=20)
+    assert found["recall"] == 1.0 and found["items"] == 45 and found["interests"] == 20
+    found = script["measure_random"](3000, size=16, k=5, number=20)
+    assert 0.8 < found["recall"] <= 1 and found["build_seconds"] > 0

@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from recbole_llm.errors import EncoderError, NonFiniteError
+from recbole_llm.text.entries import cache_folder
 from recbole_llm.text.models import EncoderSpec, load_model, poolings
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ class TextEncoder:
 
     Args:
         spec: What to encode with.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu`` or ``cuda``; what PyTorch does not run, runs on the processor.
+        cache: Folder of the vector cache, which keeps exported models too.
         token_budget: Tokens a batch, padding included; chosen by device by default.
         show_progress: Whether to show a progress bar.
     """
@@ -58,12 +61,14 @@ class TextEncoder:
         spec: EncoderSpec,
         *,
         device: str = "cpu",
+        cache: str | Path | None = None,
         token_budget: int | None = None,
         show_progress: bool = False,
     ) -> None:
         self.spec = spec
-        self.device = device
-        self.token_budget = token_budget or (CPU_TOKENS if device == "cpu" else GPU_TOKENS)
+        self.device = device if spec.is_torch else "cpu"
+        self.cache = cache_folder(cache)
+        self.token_budget = token_budget or (CPU_TOKENS if self.device == "cpu" else GPU_TOKENS)
         self.show_progress = show_progress
 
     @functools.cached_property
@@ -73,7 +78,7 @@ class TextEncoder:
         Raises:
             EncoderError: If it cannot be found, loaded or trusted.
         """
-        return load_model(self.spec, device=self.device)
+        return load_model(self.spec, device=self.device, cache=self.cache)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what identifies the vectors; a Hugging Face id is fetched to know its commit.

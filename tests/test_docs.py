@@ -21,3 +21,8 @@ def test_the_ablations_are_those_measured() -> None:
 def test_the_readme_shows_the_figures_that_were_measured() -> None:
     table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["table"]()
     assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_encoders_page_shows_the_figures_that_were_measured() -> None:
+    table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["encoders"]()
+    assert table in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 An entry is a folder named by what its vectors depend on: the encoder's fingerprint and the texts,
 whatever their order. It is written whole or not at all, checked when it is read, and moved aside
-and made again when it is damaged.
+and made again when it is damaged. Vectors of very many texts lie in a shelf beside the entries.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 from recbole_llm.files import sha256, sync, write_json
 from recbole_llm.text.encoders import Encoding, TextEncoder
 from recbole_llm.text.entries import Entries, cache_folder
+from recbole_llm.text.shelf import find
 
 SCHEMA = 1
 VECTORS, MANIFEST = "vectors.safetensors", "manifest.json"
@@ -80,7 +81,7 @@ class VectorStore:
         fingerprint = encoder.fingerprint()
         key = _key(fingerprint, distinct)
         read = partial(_read_entry, count=len(distinct))
-        found = self.entries.read(key, read)
+        found = self.entries.read(key, read) or find(self.root, fingerprint, distinct)
         is_hit = found is not None
         if found is None:
             with self.entries.lock(key):

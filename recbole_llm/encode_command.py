@@ -13,7 +13,7 @@ from tqdm import tqdm
 from recbole_llm.cluster import cluster, require_room
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.features import encoder_spec
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import sha256
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
@@ -101,9 +101,8 @@ def _on_ray(
         if address is None:
             require_room(ray, "GPU", gpus, place="--gpus")
             require_room(ray, "CPU", cpus, place="--cpus")
-        context = ray_data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        ray_data.DataContext.get_current().enable_progress_bars = False
         shards = ray_data.from_items(
             [{"shard": k} for k in missing], override_num_blocks=len(missing)
         )
@@ -111,12 +110,17 @@ def _on_ray(
             ShardWorker,
             fn_constructor_args=(shelf, encoder.spec, encoder.device),
             batch_size=1,
-            concurrency=(1, min(most, len(missing))),
+            compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(missing))),
             num_cpus=cpus,
             num_gpus=gpus,
         )
-        for row in done.iter_rows():
-            yield int(row["texts"])
+        try:
+            for row in done.iter_rows():
+                yield int(row["texts"])
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, RecBoleLLMError):
+                raise error.cause from None
+            raise
 
 
 def _items(options: Mapping[str, str], config: LLMConfig, settings: Settings) -> ItemFile:

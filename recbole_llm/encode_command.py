@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tqdm import tqdm
 from recbole_llm.cluster import cluster, require_room
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.features import encoder_spec
-from recbole_llm.errors import RecBoleLLMError, RequestError
+from recbole_llm.errors import RequestError, StoreError
 from recbole_llm.files import sha256
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
@@ -95,7 +97,10 @@ def _on_ray(
     """Yield the counts of texts of shards that actors encode; a dead one's shard begins again."""
     address, cpus = options.get("address"), _share("cpus", options.get("cpus", "1"))
     most = _number("workers", options.get("workers", str(len(missing))), least=1)
-    with cluster(address) as ray:
+    with (
+        redirect_stdout(sys.stderr),
+        cluster(address) as ray,
+    ):  # Ray tells of dead workers on stdout
         import ray.data as ray_data
 
         if address is None:
@@ -114,13 +119,11 @@ def _on_ray(
             num_cpus=cpus,
             num_gpus=gpus,
         )
-        try:
-            for row in done.iter_rows():
-                yield int(row["texts"])
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, RecBoleLLMError):
-                raise error.cause from None
-            raise
+        for row in done.iter_rows():
+            if row["problem"]:
+                kind = RequestError if row["exit_code"] == RequestError.exit_code else StoreError
+                raise kind(row["problem"])
+            yield int(row["texts"])
 
 
 def _items(options: Mapping[str, str], config: LLMConfig, settings: Settings) -> ItemFile:

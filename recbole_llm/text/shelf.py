@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recbole_llm.errors import StoreError
+from recbole_llm.errors import RecBoleLLMError, StoreError
 from recbole_llm.files import sha256, sync, write_json
 from recbole_llm.text.encoders import Encoding, TextEncoder
 from recbole_llm.text.entries import DAMAGED, Entries
@@ -165,9 +165,16 @@ class ShardWorker:
         self.shelf = shelf
         self.encoder = TextEncoder(spec, device=device, cache=shelf.cache)
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
-        """Encode the shards of a batch and return how many texts each was."""
-        return {"texts": [self.shelf.encode(int(k), self.encoder) for k in batch["shard"]]}
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Encode the shard of a batch and return how many texts it was, or what is wrong.
+
+        An error that we raise goes as words, for Ray wraps exceptions beyond recognition.
+        """
+        try:
+            count = sum(self.shelf.encode(int(k), self.encoder) for k in batch["shard"])
+        except RecBoleLLMError as error:
+            return {"texts": [0], "problem": [str(error)], "exit_code": [error.exit_code]}
+        return {"texts": [count], "problem": [""], "exit_code": [0]}
 
 
 def find(cache: Path, encoder: Mapping[str, Any], texts: Sequence[str]) -> Encoding | None:

@@ -143,7 +143,11 @@ def test_on_ray_an_error_of_the_encoder_is_one_line(arguments, capsys, monkeypat
     class Refusing(ShardWorker):
         """Cannot load its model."""
 
-        def __call__(self, batch: Any) -> Any:
+        def __init__(self, *parts: Any) -> None:
+            super().__init__(*parts)
+            self.shelf = self
+
+        def encode(self, shard: int, encoder: TextEncoder) -> int:
             raise EncoderError("text_encoder: no such thing")
 
     monkeypatch.setattr("recbole_llm.encode_command.ShardWorker", Refusing)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from recbole_llm.files import sha256
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.entries import cache_folder
+from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.shelf import MOST_SHARDS, ShardWorker, Shelf
 from recbole_llm.text.stream import ItemFile
 
@@ -113,7 +115,7 @@ def _on_ray(
         )
         done = shards.map_batches(
             ShardWorker,
-            fn_constructor_args=(shelf, encoder.spec, encoder.device),
+            fn_constructor_args=(shelf, _settled(encoder), encoder.device),
             batch_size=1,
             compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(missing))),
             num_cpus=cpus,
@@ -124,6 +126,13 @@ def _on_ray(
                 kind = RequestError if row["exit_code"] == RequestError.exit_code else StoreError
                 raise kind(row["problem"])
             yield int(row["texts"])
+
+
+def _settled(encoder: TextEncoder) -> EncoderSpec:
+    """Return the spec with what another machine might choose otherwise: precision and commit."""
+    spec = encoder.spec
+    revision = spec.commit() if spec.folder() is None else spec.revision
+    return replace(spec, dtype=spec.precision(encoder.device), revision=revision)
 
 
 def _items(options: Mapping[str, str], config: LLMConfig, settings: Settings) -> ItemFile:

@@ -17,6 +17,7 @@ import torch
 from pyarrow import parquet
 
 from recbole_llm.cli import main
+from recbole_llm.encode_command import _settled
 from recbole_llm.errors import EncoderError
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.models import EncoderSpec
@@ -92,6 +93,14 @@ def test_a_wrong_request_is_one_line(arguments, capsys, option, words) -> None:
 
 def test_help(capsys) -> None:
     assert main(["encode", "--help"]) == 0 and "--shards" in capsys.readouterr().out
+
+
+def test_a_worker_does_not_choose_its_own_precision(monkeypatch) -> None:
+    monkeypatch.setattr("recbole_llm.text.models.cpu_has_bf16", lambda: True)
+    spec = _settled(TextEncoder(EncoderSpec()))
+    monkeypatch.setattr("recbole_llm.text.models.cpu_has_bf16", lambda: False)
+    with pytest.raises(EncoderError, match="bf16"):
+        spec.fingerprint("cpu")
 
 
 CHILD = """

@@ -1,10 +1,11 @@
-"""Vectors a second of our encoder against ``SentenceTransformer.encode`` at its defaults.
+"""Vectors a second of every backend and precision against ``SentenceTransformer.encode``'s default.
 
     uv run python benchmarks/encoding.py [--rounds 3]
 
-Short texts are ml-100k's titles with year and genres; long ones are 25 of them joined. Both
-encoders are loaded and warm, rounds alternate them, and each vector is compared by cosine. Writes
-results/encoding.json.
+Short texts are ml-100k's titles with year and genres; long ones are 25 of them joined. All encoders
+are loaded and warm, rounds alternate them, ratios are taken round by round, and each vector is
+compared by cosine with the default's, which is float32. Writes results/encoding.json.
+``--small`` shows in a minute or two that all runs, and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,17 @@ from torch.nn.functional import cosine_similarity
 
 from recbole_llm.atomic import read_atomic
 from recbole_llm.files import write_json
+from recbole_llm.hardware import cpu_has_bf16
+from recbole_llm.text.backends import BACKENDS
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.items import read_item_texts
 from recbole_llm.text.models import EncoderSpec, load_model
+from sections.process import provenance
 
 RESULT = Path(__file__).parents[1] / "results" / "encoding.json"
 ITEMS = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.item"
+STOCK = "sentence-transformers float32"
+Encode = Callable[[list[str]], torch.Tensor]
 
 
 def texts() -> dict[str, list[str]]:
@@ -41,50 +48,74 @@ def texts() -> dict[str, list[str]]:
     return {"short": short, "long": [" ".join(draw.sample(short, 25)) for _ in range(200)]}
 
 
-def timed(encode: Callable[[], Any]) -> tuple[float, torch.Tensor]:
-    """Return the seconds of a call and its vectors."""
-    begin = time.perf_counter()
-    vectors = encode()
-    return time.perf_counter() - begin, torch.as_tensor(vectors)
+def contestants(cache: Path) -> dict[str, Encode]:
+    """Return every encoder, loaded, by backend and precision; exports go to ``cache``."""
+    stock = load_model(EncoderSpec(dtype="float32"), device="cpu")
+    found: dict[str, Encode] = {STOCK: lambda chosen: torch.as_tensor(stock.encode(chosen))}
+    for name, backend in BACKENDS.items():
+        for precision in backend.precisions:
+            if precision == "bf16" and not cpu_has_bf16():
+                continue
+            begin = time.perf_counter()
+            encoder = TextEncoder(EncoderSpec(backend=name, dtype=precision), cache=cache)
+            found[f"{name} {precision}"] = lambda chosen, one=encoder: one.encode(chosen).vectors
+            found[f"{name} {precision}"](["toy story"])
+            print(f"{name} {precision}: ready in {time.perf_counter() - begin:.0f}s", flush=True)
+    return found
 
 
-def compare(chosen: list[str], *, ours: TextEncoder, theirs: Any, rounds: int) -> dict[str, Any]:
-    """Measure both encoders in turn on the same texts."""
-    ours.encode(chosen[:64]), theirs.encode(chosen[:64])
-    ratios, rates = [], []
+def compare(
+    chosen: list[str], encoders: Mapping[str, Encode], *, rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Measure all encoders in turn on the same texts."""
+    for encode in encoders.values():
+        encode(chosen[:64])
+    seconds: dict[str, list[float]] = {name: [] for name in encoders}
+    vectors = {}
     for _ in range(rounds):
-        stock_seconds, stock = timed(lambda: theirs.encode(chosen))
-        seconds, vectors = timed(lambda: ours.encode(chosen).vectors)
-        ratios.append(stock_seconds / seconds)
-        rates.append(len(chosen) / seconds)
-    cosine = cosine_similarity(stock, vectors)
-    return {
-        "texts": len(chosen),
-        "median_ratio": statistics.median(ratios),
-        "ratios": ratios,
-        "vectors_per_second": statistics.median(rates),
-        "min_cosine": cosine.min().item(),
-        "mean_cosine": cosine.mean().item(),
-    }
+        for name, encode in encoders.items():
+            begin = time.perf_counter()
+            vectors[name] = encode(chosen)
+            seconds[name].append(time.perf_counter() - begin)
+    found = {}
+    for name, own in seconds.items():
+        cosine = cosine_similarity(vectors[STOCK], vectors[name])
+        ratios = [stock / mine for stock, mine in zip(seconds[STOCK], own, strict=True)]
+        found[name] = {
+            "vectors_per_second": len(chosen) / statistics.median(own),
+            "median_ratio": statistics.median(ratios),
+            "ratios": ratios,
+            "min_cosine": cosine.min().item(),
+            "mean_cosine": cosine.mean().item(),
+        }
+    return found
+
+
+def lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return one line an encoder."""
+    return [
+        f"  {name:30} {one['vectors_per_second']:8.1f}/s  {one['median_ratio']:5.2f} times  "
+        f"cosine {one['mean_cosine']:.5f}, at least {one['min_cosine']:.5f}"
+        for name, one in found.items()
+    ]
 
 
 def main() -> None:
     """Run both lengths, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="few texts, to see that it runs")
     request = parser.parse_args()
-    ours, theirs = TextEncoder(EncoderSpec()), load_model(EncoderSpec(), device="cpu")
-    result: dict[str, Any] = {}
-    for name, chosen in texts().items():
-        result[name] = compare(chosen, ours=ours, theirs=theirs, rounds=request.rounds)
-        print(
-            f"{name}: {result[name]['median_ratio']:.2f} times as fast, "
-            f"{result[name]['vectors_per_second']:.0f} vectors/s, "
-            f"cosine at least {result[name]['min_cosine']:.5f}",
-            flush=True,
-        )
-    precision = ours.spec.precision("cpu")
-    write_json(RESULT, result | {"precision": precision, "threads": torch.get_num_threads()})
+    result: dict[str, Any] = provenance()
+    with tempfile.TemporaryDirectory() as cache:
+        encoders = contestants(Path(cache))
+        for name, chosen in texts().items():
+            chosen = chosen[:: 20 if request.small else 1]
+            found = compare(chosen, encoders, rounds=request.rounds)
+            print(f"{name}, {len(chosen)} texts:", *lines(found), sep="\n", flush=True)
+            result[name] = {"texts": len(chosen), "encoders": found}
+    if not request.small:
+        write_json(RESULT, result)
 
 
 if __name__ == "__main__":

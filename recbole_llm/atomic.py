@@ -7,7 +7,8 @@ A file is a header of ``name:type`` cells and rows of cells. Nothing is quoted, 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +145,41 @@ def read_atomic(
                 column = [names.setdefault(cell, cell) for cell in column]
             by_column[name] += column
     return AtomicTable(path, types, by_column, lines)
+
+
+def read_blocks(
+    path: Path,
+    *,
+    columns: Collection[str],
+    separator: str = "\t",
+    encoding: str | None = None,
+) -> Iterator[AtomicTable]:
+    """Yield columns of an atomic file, some rows at a time, so that memory does not grow with it.
+
+    Args and errors are those of :func:`read_atomic`.
+    """
+    types = read_header(path, separator=separator, encoding=encoding)
+    for name in columns:
+        if name not in types:
+            raise DataError(f"{path}: {unknown_name('column', name, types)}")
+    kept = [(at, name) for at, name in enumerate(types) if name in columns]
+    try:
+        with path.open(encoding=encoding or "utf-8-sig", newline="\n") as file:
+            numbered = enumerate(file, start=1)
+            next(numbered)  # the header
+            while block := list(itertools.islice(numbered, BLOCK_ROWS)):
+                pairs = [(line, row.removesuffix("\n").removesuffix("\r")) for line, row in block]
+                pairs = [(line, row) for line, row in pairs if row]
+                if any("\0" in row for _, row in pairs):
+                    raise UnicodeError
+                cells = [row.split(separator) for _, row in pairs]
+                lines = [line for line, _ in pairs]
+                if cells:
+                    _refuse_ragged(cells, types=types, lines=lines, path=path)
+                yield AtomicTable(path, types, {n: [c[at] for c in cells] for at, n in kept}, lines)
+    except UnicodeError:
+        _decode(path.read_bytes(), path=path, encoding=encoding)  # names the line
+        raise
 
 
 def _refuse_ragged(

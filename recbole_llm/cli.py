@@ -33,7 +33,7 @@ USAGE = """\
 usage: recbole-llm COMMAND ...
 
   check FILE...                          validate YAML settings and suites, all problems at once
-  encode --dataset=D [--key=value ...]   encode a dataset's item texts into the cache
+  encode --dataset=D [--shards=K]        encode a dataset's item texts into the cache
   ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
   dataset NAME [--from PLACE]            official release of a dataset to atomic files
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
@@ -45,7 +45,20 @@ usage: recbole-llm COMMAND ...
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
-OWN_HELP = ("bench", "tune", "recommend", "trajectory", "explain")
+OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain")
+
+USAGE_ENCODE = """\
+usage: recbole-llm encode --dataset=D [--key=value ...]
+       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
+                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
+
+Encodes item texts into the vector cache, where training finds them. With --shards all texts of
+D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
+a command that was stopped goes on where it was. See docs/encoders.md.
+
+  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
+  --workers        the most actors at a time, each with a copy of the model
+  --gpus, --cpus   what each actor has"""
 
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
@@ -169,11 +182,19 @@ def _check(argv: Sequence[str]) -> None:
 
 
 def _encode(argv: Sequence[str]) -> None:
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_ENCODE)
+        return
     arguments, files = _request(argv)
     arguments.setdefault("model", "LLMInterestLinear")
+    from recbole_llm.encode_command import OPTIONS, encode_shards
     from recbole_llm.quick_start import encode
 
-    _print_json(encode(config_file_list=files, arguments=arguments))
+    options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
+    if options:
+        _print_json(encode_shards(options, config_file_list=files, arguments=arguments))
+    else:
+        _print_json(encode(config_file_list=files, arguments=arguments))
 
 
 def _ensemble(argv: Sequence[str]) -> None:

@@ -147,7 +147,8 @@ def _texts(config: LLMConfig, dataset: Any) -> tuple[CoverageReport | None, Arra
         catalogue=[str(token) for token in dataset.field2id_token[dataset.iid_field]],
     )
     present = [text for text in texts.texts if text]
-    encoder = TextEncoder(encoder_spec(Settings.from_config(config)))
+    settings = Settings.from_config(config)
+    encoder = TextEncoder(encoder_spec(settings), cache=settings.text_cache_dir)
     tokens = np.array(encoder.token_lengths(present) if present else [], dtype=int)
     return texts.report, tokens, encoder.model.max_seq_length
 

@@ -58,8 +58,10 @@ class Settings(BaseModel):
     """Words put before each text, as the model was trained to be asked (docs/encoders.md)."""
     text_dim: int | None = Field(default=None, ge=1)
     """Entries kept of a text's vector, for models trained so (Matryoshka); all by default."""
-    text_dtype: Literal["auto", "float32", "bf16"] = "auto"
-    """Precision of encoding; auto is bf16 where the hardware has it."""
+    text_backend: Literal["torch", "torch_compiled", "onnx", "openvino"] = "torch"
+    """What runs the encoder; onnx and openvino are extras, on the processor (docs/encoders.md)."""
+    text_dtype: Literal["auto", "float32", "bf16", "int8"] = "auto"
+    """Precision of encoding; auto is bf16 where the hardware has it; int8 for onnx and openvino."""
     trust_remote_code: bool = False
     """Whether a Hugging Face model may run code of its own."""
     text_cache_dir: str | None = None

@@ -134,6 +134,7 @@ OURS = {
         "data",
         "train",
     },
+    "encode_command": {"errors", "files", "settings", "text", "data", "config", "cluster"},
     "dataset_stats": {"errors", "files", "settings", "text", "data", "config", "build"},
     "dataset_command": {"errors", "parsing", "compat", "data", "dataset_yaml", "dataset_stats"},
     "cli": {
@@ -144,6 +145,7 @@ OURS = {
         "quick_start",
         "ensemble",
         "dataset_command",
+        "encode_command",
         "bench",
         "sweep",
         "recommend",

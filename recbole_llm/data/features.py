@@ -91,7 +91,10 @@ def item_vectors(
             "other text_fields, or item_features: id."
         )
     encoder = TextEncoder(
-        encoder_spec(settings), device=str(config["device"]), show_progress=config["show_progress"]
+        encoder_spec(settings),
+        device=str(config["device"]),
+        cache=settings.text_cache_dir,
+        show_progress=config["show_progress"],
     )
     return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"])
 
@@ -189,6 +192,7 @@ def encoder_spec(settings: Settings) -> EncoderSpec:
         prompt=settings.text_prompt,
         dtype=settings.text_dtype,
         dim=settings.text_dim,
+        backend=settings.text_backend,
         trust_remote_code=settings.trust_remote_code,
     )
 

@@ -106,7 +106,7 @@ class Recommender:
             trust = trust_remote_code and settings.trust_remote_code
             spec = encoder_spec(settings.model_copy(update={"trust_remote_code": trust}))
             texts = NewTexts(
-                TextEncoder(spec, device=device),
+                TextEncoder(spec, device=device, cache=settings.text_cache_dir),
                 treatment=catalogue.text,
                 items=model.items,
                 sizes=catalogue.sizes,

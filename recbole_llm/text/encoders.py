@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from recbole_llm.errors import EncoderError, NonFiniteError
+from recbole_llm.text.entries import cache_folder
 from recbole_llm.text.models import EncoderSpec, load_model, poolings
 
 logger = logging.getLogger(__name__)
@@ -33,11 +35,13 @@ class Encoding:
         vectors: ``(n, D)`` float32, in the order of the texts.
         truncated: Number of distinct texts longer than the model reads.
         tokens: Number of tokens encoded.
+        cut: Rows of the longer texts.
     """
 
     vectors: Tensor
     truncated: int
     tokens: int
+    cut: Sequence[int] = ()
 
 
 class TextEncoder:
@@ -48,7 +52,8 @@ class TextEncoder:
 
     Args:
         spec: What to encode with.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu`` or ``cuda``; what PyTorch does not run, runs on the processor.
+        cache: Folder of the vector cache, which keeps exported models too.
         token_budget: Tokens a batch, padding included; chosen by device by default.
         show_progress: Whether to show a progress bar.
     """
@@ -58,12 +63,14 @@ class TextEncoder:
         spec: EncoderSpec,
         *,
         device: str = "cpu",
+        cache: str | Path | None = None,
         token_budget: int | None = None,
         show_progress: bool = False,
     ) -> None:
         self.spec = spec
-        self.device = device
-        self.token_budget = token_budget or (CPU_TOKENS if device == "cpu" else GPU_TOKENS)
+        self.device = device if spec.is_torch else "cpu"
+        self.cache = cache_folder(cache)
+        self.token_budget = token_budget or (CPU_TOKENS if self.device == "cpu" else GPU_TOKENS)
         self.show_progress = show_progress
 
     @functools.cached_property
@@ -73,7 +80,7 @@ class TextEncoder:
         Raises:
             EncoderError: If it cannot be found, loaded or trusted.
         """
-        return load_model(self.spec, device=self.device)
+        return load_model(self.spec, device=self.device, cache=self.cache)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what identifies the vectors; a Hugging Face id is fetched to know its commit.
@@ -98,10 +105,10 @@ class TextEncoder:
         distinct = list(dict.fromkeys(texts))
         place = {text: row for row, text in enumerate(distinct)}
         if callable(getattr(self.model, "tokenizer", None)):
-            tokens, truncated = self._tokenize(distinct)
+            tokens, cut = self._tokenize(distinct)
             vectors = self._vectors(tokens)
         else:  # static vectors of words, say: nothing to batch by length, and nothing is cut
-            tokens, truncated = {"input_ids": []}, 0
+            tokens, cut = {"input_ids": []}, []
             vectors = self._plain_vectors(distinct)
         finite = torch.isfinite(vectors).all(1)
         if not finite.all():
@@ -111,7 +118,10 @@ class TextEncoder:
                 f"{first[:80]!r}. Try text_dtype: float32."
             )
         rows = torch.tensor([place[text] for text in texts], dtype=torch.long)
-        return Encoding(vectors[rows], truncated, sum(map(len, tokens["input_ids"])))
+        count = sum(map(len, tokens["input_ids"]))
+        long = {distinct[row] for row in cut}
+        rows_cut = [row for row, text in enumerate(texts) if text in long] if long else []
+        return Encoding(vectors[rows], len(cut), count, rows_cut)
 
     def token_lengths(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, marks included, before any is cut off."""
@@ -119,8 +129,8 @@ class TextEncoder:
         tokens = self.model.tokenizer(prompted, truncation=False, verbose=False)
         return [len(ids) for ids in tokens["input_ids"]]
 
-    def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], int]:
-        """Return the token lists of texts, and how many of the texts were cut."""
+    def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], list[int]]:
+        """Return the token lists of texts, and the rows of the texts that were cut."""
         tokenizer, limit = self.model.tokenizer, self.model.max_seq_length
         if limit is not None and limit > MOST_TOKENS:
             limit = None
@@ -128,9 +138,10 @@ class TextEncoder:
         tokens = dict(tokenizer(prompted, truncation=limit is not None, max_length=limit))
         full = [row for row, ids in enumerate(tokens["input_ids"]) if len(ids) == limit]
         if not full:
-            return tokens, 0
+            return tokens, []
         whole = tokenizer([prompted[row] for row in full], truncation=False, verbose=False)
-        return tokens, sum(len(ids) > limit for ids in whole["input_ids"])
+        pairs = zip(full, whole["input_ids"], strict=True)
+        return tokens, [row for row, ids in pairs if len(ids) > limit]
 
     def _vectors(self, tokens: dict[str, list[list[int]]]) -> Tensor:
         """Return the vectors of tokenised texts, ``(n, D)``."""

@@ -94,7 +94,7 @@ def read_item_texts(
     rows, duplicate_ids = _first_rows(table.columns[id_field])
     template = text_template or ", ".join(f"{{{name}}}" for name in fields)
     texts = [
-        _compose(table, rows[item], fields=fields, template=template, is_joined=not text_template)
+        compose(table, rows[item], fields=fields, template=template, is_joined=not text_template)
         if item in rows
         else None
         for item in catalogue
@@ -158,10 +158,18 @@ def _first_rows(ids: Sequence[str]) -> tuple[dict[str, int], int]:
     return rows, len(ids) - len(rows)
 
 
-def _compose(
+def compose(
     table: AtomicTable, row: int, *, fields: Sequence[str], template: str, is_joined: bool
 ) -> str:
-    """Return a row's text with single spaces, or nothing where all its fields are empty."""
+    """Return a row's text with single spaces, or nothing where all its fields are empty.
+
+    Args:
+        table: Columns, ``fields`` among them.
+        row: Which row.
+        fields: Columns that make the text.
+        template: How they make it.
+        is_joined: Whether they are joined by commas instead, without the empty ones.
+    """
     cells = {name: " ".join(table.columns[name][row].split()) for name in fields}
     if not any(cells.values()):
         return ""

@@ -15,6 +15,8 @@ from recbole_llm.errors import EncoderError
 from recbole_llm.files import sha256
 from recbole_llm.hardware import cpu_has_bf16
 from recbole_llm.text import hub
+from recbole_llm.text.backends import BACKENDS, replace_transformer, require_backend
+from recbole_llm.text.entries import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,18 @@ class EncoderSpec:
     prompt: str = ""
     """Words put before each text."""
     dtype: str = "auto"
-    """``auto``, ``float32`` or ``bf16``."""
+    """``auto``, ``float32``, ``bf16`` or ``int8``."""
     dim: int | None = None
     """First entries of a vector that are kept; all by default."""
+    backend: str = "torch"
+    """What runs the transformer: a name in ``BACKENDS``."""
     trust_remote_code: bool = False
     """Whether the model may run code of its own."""
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether PyTorch runs the transformer, rather than a copy on the processor."""
+        return BACKENDS[self.backend].is_torch
 
     @property
     def is_bundled(self) -> bool:
@@ -68,8 +77,9 @@ class EncoderSpec:
         weights = BUNDLED_SHA256 if self.is_bundled else folder and _folder_sha256(folder)
         name = BUNDLED if self.is_bundled else self.name
         given = asdict(self)
-        if self.dim is None:  # vectors stored before there was a dim keep their key
-            del given["dim"]
+        for key, plain in (("dim", None), ("backend", "torch")):
+            if given[key] == plain:  # vectors stored before there was such a field keep their key
+                del given[key]
         return given | {
             "name": name if weights is None else "weights",
             "weights": weights or self.commit(),
@@ -81,14 +91,20 @@ class EncoderSpec:
         return hub.cached_commit(self.name, self.revision)
 
     def precision(self, device: str) -> str:
-        """Return ``float32`` or ``bf16``: ``auto`` is bf16 where the hardware computes in it.
+        """Return what is computed in; ``auto`` is bf16 where backend and hardware have it.
 
         Raises:
-            EncoderError: If bf16 is asked for and the processor would emulate it.
+            EncoderError: If the backend lacks it, or the processor would emulate bf16.
         """
+        known = BACKENDS[self.backend].precisions
         is_fast = device != "cpu" or cpu_has_bf16()
         if self.dtype == "auto":
-            return "bf16" if is_fast else "float32"
+            return "bf16" if is_fast and "bf16" in known else "float32"
+        if self.dtype not in known:
+            raise EncoderError(
+                f"text_dtype: text_backend {self.backend} computes in {' or '.join(known)}, "
+                f"received {self.dtype}. Use auto, or another text_backend."
+            )
         if self.dtype == "bf16" and not is_fast:
             raise EncoderError(
                 "text_dtype: bf16 is a hundred times slower on this processor, which has no "
@@ -97,12 +113,20 @@ class EncoderSpec:
         return self.dtype
 
 
-def load_model(spec: EncoderSpec, *, device: str) -> Any:
+def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> Any:
     """Load a sentence-transformers model as a spec says.
 
+    Args:
+        spec: What to load.
+        device: Where PyTorch runs it.
+        cache: Folder of the vector cache, which keeps exported models too.
+
     Raises:
-        EncoderError: If it cannot be found, loaded or trusted.
+        EncoderError: If it cannot be found, loaded or trusted, or its backend is not installed.
+        StoreError: If the disk is too full for an exported model.
     """
+    require_backend(spec.backend)
+    precision = spec.precision(device)
     import transformers
     from sentence_transformers import SentenceTransformer
 
@@ -123,7 +147,7 @@ def load_model(spec: EncoderSpec, *, device: str) -> Any:
     except hub.failures() as error:
         words = hub.why_not(spec.name, error, revision=spec.revision, known=BUNDLED)
         raise EncoderError(words) from None
-    if spec.precision(device) == "float32" or model.dtype == torch.float16:
+    if precision == "float32" or model.dtype == torch.float16 or not spec.is_torch:
         model.float()  # weights are read in the precision they were stored in
     if spec.pooling != "default":
         _replace_pooling(model, spec)
@@ -132,7 +156,14 @@ def load_model(spec: EncoderSpec, *, device: str) -> Any:
     _prepare_padding(model)
     if not spec.prompt and any(model.prompts.values()):
         logger.warning("%s has prompts and text_prompt has none: %s", spec.name, model.prompts)
-    return model.eval()
+    replace_transformer(
+        model.eval(),
+        backend=spec.backend,
+        precision=precision,
+        fingerprint={key: spec.fingerprint(device)[key] for key in ("name", "weights")},
+        cache=cache_folder(cache) / "models",
+    )
+    return model
 
 
 def poolings(model: Any) -> dict[str, Any]:

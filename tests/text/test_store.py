@@ -80,7 +80,8 @@ def test_another_order_hits_and_is_aligned_again(store, encoder) -> None:
     [
         {"name": "other"}, {"name": "other", "revision": "12345678"}, {"pooling": "cls"},
         {"max_length": 8}, {"prompt": "query: "}, {"dtype": "bf16"}, {"trust_remote_code": True},
-        {"dim": 8}, {"pooling": "weighted_mean"},
+        {"dim": 8}, {"pooling": "weighted_mean"}, {"backend": "onnx"},
+        {"backend": "torch_compiled"},
     ],
     ids=lambda change: ",".join(change),
 )  # fmt: skip
@@ -94,7 +95,9 @@ def test_what_changes_vectors_changes_the_key(store, tmp_path, monkeypatch, chan
 
 def test_every_field_of_the_spec_is_in_the_key() -> None:
     fields = {field.name for field in dataclasses.fields(EncoderSpec)}
-    assert fields == EncoderSpec(dtype="float32", dim=8).fingerprint("cpu").keys() - {"weights"}
+    assert fields == EncoderSpec(dtype="float32", dim=8, backend="onnx").fingerprint(
+        "cpu"
+    ).keys() - {"weights"}
 
 
 def test_other_texts_and_other_weights_of_one_path_miss(
@@ -190,7 +193,7 @@ def test_a_file_system_without_locks_is_a_warning(store, encoder, monkeypatch, c
     def refuse(self: object) -> None:
         raise NotImplementedError("no locks here")
 
-    monkeypatch.setattr("recbole_llm.text.store.FileLock.acquire", refuse)
+    monkeypatch.setattr("recbole_llm.text.entries.FileLock.acquire", refuse)
     assert store.get(TEXTS, encoder).vectors.shape == (4, 2)
     assert "no lock" in caplog.text and store.get(TEXTS, encoder).from_cache
 

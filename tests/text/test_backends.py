@@ -1,0 +1,177 @@
+"""Every backend against PyTorch in float32, by tiny models and by the real MiniLM."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from recbole_llm.cli import main
+from recbole_llm.errors import EncoderError
+from recbole_llm.text import models
+from recbole_llm.text.backends import BACKENDS
+from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.models import EncoderSpec
+
+EXPORTED = [
+    ("onnx", "float32"),
+    ("onnx", "int8"),
+    ("openvino", "float32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+]
+QUICK = ("openvino", "int8")
+CASES = [
+    pytest.param(
+        name, *case, marks=[] if name == "tiny_bert" and case == QUICK else pytest.mark.slow
+    )
+    for name in ("tiny_bert", "tiny_gpt", "tiny_multilingual")
+    for case in EXPORTED
+    if (name, *case) != ("tiny_gpt", "onnx", "int8")
+]
+LEAST = {"float32": 0.999999, "bf16": 0.9998, "int8": 0.998}  # cosines, also of the real model
+TEXTS = ["toy story", "漫画 海贼王", "🎬🍿", "فيلم قديم", "x", "a longer text than all the others"]
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a vector cache whose exported models serve all tests of a process."""
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(autouse=True)
+def _has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "cpu_has_bf16", lambda: True)
+
+
+def encoder(name: str | Path, backend: str, dtype: str, cache: Path, **spec) -> TextEncoder:
+    return TextEncoder(
+        EncoderSpec(name=str(name), backend=backend, dtype=dtype, **spec), cache=cache
+    )
+
+
+@pytest.mark.parametrize(("model", "backend", "dtype"), CASES)
+def test_vectors_are_those_of_torch(request, exports, model, backend, dtype) -> None:
+    folder = request.getfixturevalue(model)
+    for pooling in ("mean", "last"):
+        plain = encoder(folder, "torch", "float32", exports, pooling=pooling).encode(TEXTS)
+        other = encoder(folder, backend, dtype, exports, pooling=pooling).encode(TEXTS)
+        assert cosine_similarity(plain.vectors, other.vectors).min() > LEAST[dtype]
+        assert (plain.truncated, plain.tokens) == (other.truncated, other.tokens)
+        if dtype == "float32":
+            assert torch.allclose(plain.vectors, other.vectors, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "dtype"), [*EXPORTED, ("torch_compiled", "float32")])
+def test_the_real_model_and_its_batches(minilm, exports, backend, dtype) -> None:
+    titles = [f"{word} number {k}" + " and more" * (k % 7) for k in range(16) for word in "ab"]
+    texts = [*titles, "x " * 600]
+    one, many = (encoder(minilm.spec.name, backend, dtype, exports) for _ in range(2))
+    one.token_budget, many.token_budget = 1, 10_000
+    one.model = many.model
+    plain, alone, batched = (part.encode(texts) for part in (minilm, one, many))
+    assert cosine_similarity(plain.vectors, batched.vectors).min() > LEAST[dtype]
+    assert plain.truncated == alone.truncated == batched.truncated == 1
+    assert torch.allclose(alone.vectors, batched.vectors, atol=1e-5 if dtype == "float32" else 4e-3)
+    if dtype == "float32":
+        near = [
+            (vectors @ vectors.T).argsort(1)[:, -5:] for vectors in (alone.vectors, batched.vectors)
+        ]
+        assert torch.equal(*near)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "dtype"), [("onnx", "int8"), ("openvino", "int8")])
+def test_neither_exporting_nor_running_opens_a_socket(
+    tiny_bert, tmp_path, monkeypatch, backend, dtype
+) -> None:
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *where: asked.append(where))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where))
+    encoder(tiny_bert, backend, dtype, tmp_path).encode(["toy story"])
+    assert not asked and len(list((tmp_path / "models").glob("*/manifest.json"))) == 1
+
+
+@pytest.mark.slow
+def test_exporting_leaves_the_log_and_the_environment_alone(tiny_bert, tmp_path) -> None:
+    root = logging.getLogger()
+    before = root.level, root.handlers[:], dict(os.environ)
+    encoder(tiny_bert, "onnx", "int8", tmp_path).encode(["toy story"])
+    encoder(tiny_bert, "openvino", "int8", tmp_path).encode(["toy story"])
+    assert before == (root.level, root.handlers[:], dict(os.environ))
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "received"),
+    [
+        ("torch", "auto", "bf16"), ("torch_compiled", "auto", "bf16"), ("onnx", "auto", "float32"),
+        ("openvino", "auto", "bf16"), ("openvino", "int8", "int8"),
+    ],
+)  # fmt: skip
+def test_what_a_backend_computes_in(backend, dtype, received) -> None:
+    spec = EncoderSpec(backend=backend, dtype=dtype)
+    assert spec.precision("cpu") == received
+    assert spec.fingerprint("cpu").get("backend", "torch") == backend
+    assert TextEncoder(spec, device="cuda").device == ("cuda" if "torch" in backend else "cpu")
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [("torch", "int8"), ("onnx", "bf16")])
+def test_a_precision_that_a_backend_lacks_is_refused(backend, dtype) -> None:
+    with pytest.raises(EncoderError, match=f"{backend} computes in float32 or .*received {dtype}"):
+        EncoderSpec(backend=backend, dtype=dtype).precision("cpu")
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_missing_extra_says_what_to_install(monkeypatch, capsys, toy_data, backend) -> None:
+    find, packages = importlib.util.find_spec, BACKENDS[backend].packages
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: name not in packages and find(name, *rest)
+    )
+    arguments = [f"--data_path={toy_data}", "--use_gpu=false", "--text_cache_dir=vectors"]
+    assert main(["encode", "--dataset=toy", f"--text_backend={backend}", *arguments]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"error: text_backend: {backend} needs {backend}")
+    assert message.endswith(f"Run: pip install 'recbole-llm[{backend}]'")
+
+
+def test_a_missing_compiler_is_told(monkeypatch, tiny_bert, tmp_path) -> None:
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    with pytest.raises(EncoderError, match=r"torch_compiled needs a C\+\+ compiler"):
+        encoder(tiny_bert, "torch_compiled", "float32", tmp_path).encode(["toy"])
+
+
+def test_a_model_without_a_transformer_is_refused(tmp_path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "toy": 1}, unk_token="[UNK]"))
+    static = StaticEmbedding(tokenizer, embedding_weights=torch.eye(2))
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"))
+    with pytest.raises(EncoderError, match="onnx runs transformers, and StaticEmbedding is none"):
+        encoder(tmp_path / "static", "onnx", "float32", tmp_path).encode(["toy"])
+
+
+@pytest.mark.slow
+def test_int8_that_would_be_float32_is_refused(tiny_gpt, tmp_path) -> None:
+    with pytest.raises(EncoderError, match="none of its products is one that int8 knows"):
+        encoder(tiny_gpt, "onnx", "int8", tmp_path).encode(["toy"])
+
+
+@pytest.mark.slow
+def test_the_command_line_prints_its_result_alone(toy_data, tiny_bert, capfd) -> None:
+    arguments = [f"--data_path={toy_data}", "--use_gpu=false", "--text_cache_dir=vectors"]
+    arguments += [f"--text_encoder={tiny_bert}", "--text_backend=openvino", "--text_dtype=int8"]
+    assert main(["encode", "--dataset=toy", *arguments]) == 0
+    assert json.loads(capfd.readouterr().out)["from_cache"] is False
+    assert main(["encode", "--dataset=toy", *arguments]) == 0
+    assert json.loads(capfd.readouterr().out)["from_cache"] is True

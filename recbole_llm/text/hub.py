@@ -25,6 +25,11 @@ def failures() -> tuple[Any, ...]:
 
 def cached_commit(name: str, revision: str | None) -> str | None:
     """Return the commit of a model id's files on this machine, or None without any."""
+    folder = _cached_folder(name, revision)
+    return folder.name if folder else None
+
+
+def _cached_folder(name: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -36,26 +41,27 @@ def cached_commit(name: str, revision: str | None) -> str | None:
             except HFValidationError:  # it is a path
                 continue
             if isinstance(found, str):
-                return Path(found).parent.name
+                return Path(found).parent
     return None
 
 
-def locate(name: str, revision: str | None) -> tuple[str | None, bool]:
-    """Return which revision of a model id to load, and whether from this machine alone.
+def locate(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Return what to load of a model id: the id and a revision, or a folder of this machine.
 
     A commit that is here stays the one in use, whatever the hub has newer. One request tells
     whether the hub answers: to load from one that does not would take minutes.
     """
-    commit = cached_commit(name, revision)
+    folder = _cached_folder(name, revision)
+    commit = folder and folder.name
     try:
         _ask(name, commit or revision)
     except failures() as error:
-        if commit is None:
+        if folder is None:
             raise
         reason = type(error).__name__
         logger.warning("The hub cannot be asked (%s): %s is read from the cache.", reason, name)
-        return commit, True
-    return commit or revision, False
+        return str(folder), None  # by its id, peft would ask the hub after all
+    return name, commit or revision
 
 
 def _ask(name: str, revision: str | None) -> None:

@@ -134,15 +134,14 @@ def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> 
     quiet.disable_progress_bar()  # a bar for weights says nothing of use
     try:
         folder = spec.folder()
-        is_local, revision = False, spec.revision
+        place, revision = str(folder), spec.revision
         if folder is None:
-            revision, is_local = hub.locate(spec.name, spec.revision)
+            place, revision = hub.locate(spec.name, spec.revision)
         model = SentenceTransformer(
-            str(folder or spec.name),
+            place,
             device=device,
             revision=revision,
             trust_remote_code=spec.trust_remote_code,
-            local_files_only=is_local,
         )
     except hub.failures() as error:
         words = hub.why_not(spec.name, error, revision=spec.revision, known=BUNDLED)

@@ -279,8 +279,8 @@ def encode(
     config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
     if config["item_features"] is None:
         raise RequestError(
-            f"model: {config['model']} reads no text. Use one of {', '.join(MODELS)}, or set "
-            "item_features."
+            f"model: {config['model']} takes no vectors of text. Use one of "
+            f"{', '.join(MODELS)}, or set item_features."
         )
     vectors = create_dataset(config).item_vectors()
     if vectors is None:

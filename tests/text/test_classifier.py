@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from recbole_llm.build import prepare
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import DataError, RequestError
 from recbole_llm.quick_start import load_run, run_recbole
 from recbole_llm.train.classification import class_report
+from recbole_llm.train.engine import Engine
 
 TITLES = {"t": "toy", "g": "golden", "f": "four", "m": "film"}
 Rows = list[tuple[str, str, float, float]]
@@ -98,6 +100,32 @@ def test_a_frozen_encoder_is_not_in_the_checkpoint(tiny_bert, tmp_path) -> None:
         assert {name.split(".")[0] for name in file.keys()} == {"weight/head"}  # noqa: SIM118
     _, model, *_ = load_run(result["run_dir"])
     assert not any(p.requires_grad for p in model.encoder.parameters())
+
+
+class CrashError(Exception):
+    """Stands in for a crash."""
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(tiny_bert, tmp_path, monkeypatch) -> None:
+    settings = write(tmp_path, tastes(20)) | small(tiny_bert, classifier_layers=0, epochs=2)
+    settings |= {"dropout_prob": 0.1, "stopping_step": 9, "train_batch_size": 8}
+    whole = run_recbole("LLMInterestClassifier", "shop", config_dict=settings)
+    run_epoch, run_dir = Engine._run_epoch, str(tmp_path / "run")
+
+    def crash(self, data, epoch, *args, **kwargs):
+        loss = run_epoch(self, data, epoch, *args, **kwargs)
+        if epoch == 1:
+            raise CrashError
+        return loss
+
+    with monkeypatch.context() as context, pytest.raises(CrashError):
+        context.setattr(Engine, "_run_epoch", crash)
+        settings |= {"run_dir": run_dir}
+        run_recbole("LLMInterestClassifier", "shop", config_dict=settings)
+    resumed = run_recbole(resume=run_dir)
+    assert resumed["test_result"] == whole["test_result"]
+    one, other = (load_file(Path(r["run_dir"]) / "model.safetensors") for r in (whole, resumed))
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
 def history_of(rows: Rows, settings: dict[str, Any]) -> dict[tuple[str, str], list[str]]:

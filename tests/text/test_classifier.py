@@ -60,7 +60,7 @@ def small(bert: Path, **more: Any) -> dict[str, Any]:
 def learnt(wide_bert, tmp_path_factory) -> dict[str, Any]:
     """Return the result of a run on data in which only history and candidate together tell."""
     folder = tmp_path_factory.mktemp("learnt")
-    settings = write(folder / "data", tastes(240)) | small(wide_bert, epochs=16, learning_rate=0.01)
+    settings = write(folder / "data", tastes(240)) | small(wide_bert, epochs=7, learning_rate=0.01)
     settings |= {"valid_metric": "LogLoss"}
     settings |= {"checkpoint_dir": str(folder / "saved")}
     return run_recbole("LLMInterestClassifier", "shop", config_dict=settings)

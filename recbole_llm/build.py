@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from recbole.data import data_preparation
 from recbole.data import dataset as dataset_module
-from recbole.utils import ModelType, get_trainer, init_seed
+from recbole.utils import EvaluatorType, ModelType, get_trainer, init_seed
 
 from recbole_llm.checks import learns_windows
 from recbole_llm.config import LLMConfig
@@ -53,13 +53,13 @@ def prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
 
 
 def require_candidates(config: LLMConfig, dataset: Any) -> None:
-    """Refuse a list that is longer than the catalogue.
+    """Refuse a list that is longer than the catalogue; metrics of values need no lists.
 
     Raises:
         RequestError: If ``topk`` asks for one.
     """
     most = max(config["topk"])
-    if most >= dataset.item_num:
+    if most >= dataset.item_num and config["eval_type"] == EvaluatorType.RANKING:
         raise RequestError(
             f"topk: at most the number of items, {dataset.item_num - 1}; received {most}."
         )

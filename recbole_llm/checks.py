@@ -16,13 +16,14 @@ from recbole.utils import argument_list as recbole_arguments
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.eval_checks import eval_problems, protocol_problems
 from recbole_llm.feature_checks import (
+    classifier_problems,
     control_problems,
     feature_problems,
     file_problems,
     foreign_problems,
 )
 from recbole_llm.parsing import load_yaml
-from recbole_llm.plugin import CONTROLS, MODELS, OURS
+from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
 from recbole_llm.settings import RecBoleBounds, Settings, find_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
@@ -119,6 +120,7 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     else:
         problems += foreign_problems(settings, model=model)
         problems += control_problems(settings, model=model) if model in CONTROLS else []
+        problems += classifier_problems(settings) if model in CLASSIFIERS else []
         problems += [
             f"{key}: is for our models, which {model} is not. Leave it out."
             for key in ROBUST

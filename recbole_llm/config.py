@@ -29,7 +29,7 @@ from recbole_llm.checks import (
 from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
-from recbole_llm.plugin import OURS
+from recbole_llm.plugin import CLASSIFIERS, OURS, properties_file
 
 
 class LLMConfig(Config):
@@ -138,7 +138,7 @@ class LLMConfig(Config):
         asks_for_negatives = given.get("train_neg_sample_args") is not None or any(
             key.startswith("train_neg_sample_args.") for key in self._arguments
         )
-        if self.model in OURS and asks_for_negatives:
+        if self.model in OURS and self.model not in CLASSIFIERS and asks_for_negatives:
             problems.append(
                 "train_neg_sample_args: is for RecBole's models. Set loss_type, num_negatives and "
                 "negative_sampling."
@@ -153,7 +153,7 @@ class LLMConfig(Config):
         if problems:
             raise RequestError(all_problems("settings", list(dict.fromkeys(problems))))
         self._drop_default_negatives(final)
-        self._load_times(final)
+        self._load_columns(final)
         if learns_windows(self.model, final.get("training")) and "train_batch_size" not in given:
             final["train_batch_size"] = 128
             self.notices.append("training all_positions: train_batch_size is 128 windows.")
@@ -193,13 +193,23 @@ class LLMConfig(Config):
             self.notices.append("loss_type CE scores all items: train_neg_sample_args is None.")
             final["train_neg_sample_args"] = None
 
-    def _load_times(self, final: dict[str, Any]) -> None:
-        """Load the times that an order by time needs; RecBole's default leaves them out."""
+    def _load_columns(self, final: dict[str, Any]) -> None:
+        """Load what an order by time and a threshold need; RecBole's default leaves them out."""
+        if "load_col" in self.external_config_dict:
+            return
+        has_labels = self.model in CLASSIFIERS
         is_default = final["load_col"] == {"inter": ["user_id", "item_id"]}
-        if is_default and "load_col" not in self.external_config_dict:
+        if is_default or (has_labels and final["load_col"] == self._own_default("load_col")):
             fields = [final["USER_ID_FIELD"], final["ITEM_ID_FIELD"]]
-            times = [final["TIME_FIELD"]] if final["eval_args"].get("order") == "TO" else []
+            needs_times = final["eval_args"].get("order") == "TO" or has_labels
+            times = [final["TIME_FIELD"]] if needs_times else []
             final["load_col"] = {"inter": fields + times}
+        if has_labels and (columns := (final["load_col"] or {}).get("inter")):
+            missing = [name for name in final["threshold"] or () if name not in columns]
+            final["load_col"] = final["load_col"] | {"inter": [*columns, *missing]}
+
+    def _own_default(self, key: str) -> Any:
+        return load_yaml(properties_file(self.model))[key]
 
     def _set_default_parameters(self) -> None:
         super()._set_default_parameters()

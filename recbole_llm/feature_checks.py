@@ -86,3 +86,41 @@ def control_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
     return (
         [] if is_right else [f"item_features: {model} {rule}, received {chosen!r}. Leave it out."]
     )
+
+
+def classifier_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return what a classifier of purchases would not follow, and where its labels clash."""
+    problems = [
+        f"{key}: is for vectors of items, which a classifier has none of. Leave it out."
+        for key in ("text_dim", "text_control", "whitening_dim")
+        if settings.get(key) not in (None, "none")
+    ]
+    if settings.get("benchmark_filename"):
+        problems.append(
+            "benchmark_filename: a classifier finds histories in one .inter file. Leave it out."
+        )
+    threshold, args = settings.get("threshold"), settings["eval_args"]
+    modes = args.get("mode", "full") if isinstance(args, Mapping) else "full"
+    modes = set(modes.values()) if isinstance(modes, Mapping) else {modes}
+    if "full" in modes:
+        problems.append(
+            "eval_args.mode: a classifier reads each pair of texts, which is too slow to rank all "
+            "items. Use labeled, or uniN."
+        )
+    if threshold is not None and not (isinstance(threshold, Mapping) and len(threshold) == 1):
+        problems.append(f"threshold: must be one column and its value, received {threshold!r}.")
+    draws = settings.get("train_neg_sample_args") is not None or modes - {"full", "labeled"}
+    if threshold is not None and draws:
+        problems.append(
+            "threshold: makes the labels, and so do drawn negatives (train_neg_sample_args, "
+            f"eval_args.mode). Set threshold: ~ to draw them; received {threshold!r}."
+        )
+    if settings.get("classifier_history") == "bought":
+        if isinstance(args, Mapping) and args.get("order") != "TO":
+            problems.append(
+                "classifier_history: of what was bought, a random order would show training the "
+                "labels of the test. Use eval_args.order TO, or all."
+            )
+        if threshold is None:
+            problems.append("classifier_history: bought needs threshold, received none.")
+    return problems

@@ -38,7 +38,13 @@ CONTROLS: Mapping[str, ModelEntry] = {  # nothing is trained: what a model must 
     "LastItemTextKNN": ModelEntry("recbole_llm.model.text_knn:LastItemTextKNN", trainer=UNTRAINED),
     "Popularity": ModelEntry("recbole_llm.model.popularity:Popularity", trainer=UNTRAINED),
 }
-OURS: Mapping[str, ModelEntry] = {**MODELS, **CONTROLS}
+CLASSIFIERS: Mapping[str, ModelEntry] = {  # they tell whether an item is bought: context models
+    "LLMInterestClassifier": ModelEntry(
+        "recbole_llm.model.classifier:LLMInterestClassifier",
+        dataset="recbole_llm.data.purchases:PurchaseDataset",
+    )
+}
+OURS: Mapping[str, ModelEntry] = {**MODELS, **CONTROLS, **CLASSIFIERS}
 
 
 def load(place: str) -> Any:

@@ -15,6 +15,7 @@ from recbole.utils import EvaluatorType, ModelType
 import recbole_llm
 from recbole_llm.config import LLMConfig
 from recbole_llm.files import sha256
+from recbole_llm.plugin import CLASSIFIERS
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-transformers", "ray")
 
@@ -22,7 +23,8 @@ PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-tra
 def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
     """Return protocol, item vectors, size, memory, versions, commit and settings of a run."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    text, modalities = getattr(model, "item_vectors", None), getattr(model, "modality_vectors", {})
+    text = getattr(model, "item_vectors", None) or getattr(model, "item_text", None)
+    modalities = getattr(model, "modality_vectors", {})
     return {
         "protocol": {**protocol_rules(config), "data_sha256": data_sha256(config)},
         "parameters": {"trainable": trainable},
@@ -56,13 +58,14 @@ def data_sha256(config: LLMConfig) -> dict[str, str]:
 def protocol_rules(config: LLMConfig) -> dict[str, Any]:
     """Return the rules under which results on the same data may be compared."""
     is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    has_history = is_sequential or config["model"] in CLASSIFIERS
     modes = config["eval_args"]["mode"]
     is_full = set(modes.values()) == {"full"}
     is_unlabeled = "labeled" not in modes.values()
     return {
         "eval_args": config["eval_args"],
         "time_precision": config["time_precision"] or "exact",
-        "max_length": config["MAX_ITEM_LIST_LENGTH"] if is_sequential else None,
+        "max_length": config["MAX_ITEM_LIST_LENGTH"] if has_history else None,
         "seen_items_filtered": bool(config["filter_seen"]) if is_sequential else is_unlabeled,
         "ties": _ties(config),
         "candidates": "all items" if is_full else modes,

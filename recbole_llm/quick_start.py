@@ -30,6 +30,7 @@ from recbole_llm.report import NO_REPORT, cold_items, named_ranks, report_of
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
+from recbole_llm.train.classification import report_table
 from recbole_llm.train.engine import Engine
 from recbole_llm.train.world import current_world
 
@@ -166,7 +167,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
     report = _report(trainer, config, train_data=train_data, test_data=test_data, run_dir=run_dir)
-    _log_results(config, best_valid_result, test_result)
+    classification = trainer.evaluator.report
+    _log_results(config, best_valid_result, test_result, classification)
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -181,7 +183,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         "run_dir": str(run_dir),
     }
     if current_world().is_first:
-        facts = {"curve": trainer.curve, **report, **provenance(config, model)}
+        facts = {"curve": trainer.curve, **report, "classification": classification}
+        facts |= provenance(config, model)
         if saved:  # the weights on disk are those that were tested
             keep_catalogue(run_dir, model=model, dataset=dataset)
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})
@@ -210,13 +213,20 @@ def _seconds(trainer: Any) -> dict[str, float]:
     return {"train": sum(epochs), "evaluate": trainer.evaluate_seconds, "per_epoch": per_epoch}
 
 
-def _log_results(config: LLMConfig, valid: Mapping[str, Any], test: Mapping[str, Any]) -> None:
+def _log_results(
+    config: LLMConfig,
+    valid: Mapping[str, Any],
+    test: Mapping[str, Any],
+    classification: Mapping[str, Any] | None,
+) -> None:
     """Log what RecBole logs at the end of a run."""
     logger = getLogger()
     about = "The running environment of this training is as follows:\n"
     logger.info(about + get_environment(config).draw())
     logger.info(set_color("best valid ", "yellow") + f": {_rounded(valid)}")
     logger.info(set_color("test result", "yellow") + f": {_rounded(test)}")
+    if classification is not None:
+        logger.info(f"test cases by class\n{report_table(classification)}")
 
 
 def _floats(metrics: Mapping[str, Any] | None) -> dict[str, float]:
@@ -278,8 +288,8 @@ def encode(
     config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
     if config["item_features"] is None:
         raise RequestError(
-            f"model: {config['model']} reads no text. Use one of {', '.join(MODELS)}, or set "
-            "item_features."
+            f"model: {config['model']} takes no vectors of text. Use one of "
+            f"{', '.join(MODELS)}, or set item_features."
         )
     vectors = create_dataset(config).item_vectors()
     if vectors is None:

@@ -128,6 +128,12 @@ class Settings(BaseModel):
     """Whether full ranking by a sequence model leaves out what a user had, except the target."""
     eval_batch_cells: int = Field(default=2**22, ge=1)
     """Scores that a sequence model's full ranking holds at once, at least those of 32 cases."""
+    classifier_layers: int | None = Field(default=None, ge=0)
+    """Layers of the classifier's encoder that are trained, the last ones; none is all of it."""
+    classifier_history: Literal["all", "bought"] = "all"
+    """Whether the classifier reads all that a user had before, or what was bought of it."""
+    classifier_tokens: int = Field(default=4096, ge=1)
+    """Tokens, padding included, that the classifier's encoder reads at once."""
     run_dir: str | None = None
     """Directory of this run; one of its own in checkpoint_dir by default."""
 

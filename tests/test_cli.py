@@ -43,7 +43,7 @@ def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys) -> None:
 
 def test_a_model_without_text_has_nothing_to_encode(capsys) -> None:
     assert main(["encode", "--dataset=ml-100k", "--model=SASRec"]) == 2
-    assert "SASRec reads no text" in capsys.readouterr().err
+    assert "SASRec takes no vectors of text" in capsys.readouterr().err
 
 
 def test_help(capsys) -> None:

@@ -18,7 +18,7 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.data.features import ItemVectors
 from recbole_llm.errors import RequestError
-from recbole_llm.plugin import CONTROLS, MODELS, OURS, load, properties_file
+from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS, load, properties_file
 from recbole_llm.ranks import read_ranks
 from recbole_llm.run_dir import WEIGHTS
 
@@ -47,7 +47,7 @@ def test_every_control_is_there_and_has_a_name_of_its_own() -> None:
         assert load(entry.model).__name__ == name and load(entry.trainer)
         assert properties_file(name).is_file()
     names = [name.lower() for name in (*MODELS, *CONTROLS, *recbole_models())]
-    assert len(set(names)) == len(names) and set(OURS) == {*MODELS, *CONTROLS}
+    assert len(set(names)) == len(names) and set(OURS) == {*MODELS, *CONTROLS, *CLASSIFIERS}
 
 
 def test_popularity_ranks_by_training_interactions(folder) -> None:

@@ -38,7 +38,7 @@ OURS = {
     "checks": {"errors", "settings", "parsing", "plugin", "feature_checks", "eval_checks"},
     "dataset_yaml": {"parsing"},
     "config": {"errors", "parsing", "plugin", "compat", "checks", "dataset_yaml"},
-    "provenance": {"files", "config"},
+    "provenance": {"files", "config", "plugin"},
     "data": {"errors", "files", "settings", "atomic", "text", "data"},
     "model": {"errors", "settings", "data", "model"},
     "train": {

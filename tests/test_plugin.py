@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from recbole_llm.plugin import MODELS, load, properties_file
+from recbole_llm.plugin import CLASSIFIERS, MODELS, load, properties_file
 
 HEAVY = ("torch", "ray", "recbole", "tensorboard", "numpy", "pandas", "sentence_transformers")
 
@@ -56,7 +56,7 @@ def test_the_main_job_imports_nothing_that_it_does_not_use() -> None:
 
 
 def test_every_entry_of_the_table_is_there() -> None:
-    for name, entry in MODELS.items():
+    for name, entry in {**MODELS, **CLASSIFIERS}.items():
         model = load(entry.model)
         assert model.__name__ == name and model.__module__.startswith("recbole_llm.model.")
         assert load(entry.dataset) and load(entry.trainer)
@@ -141,6 +141,22 @@ def test_recboles_own_run_recbole_trains_our_model(tmp_path) -> None:
     print(result["test_result"]["recall@10"])
     """
     assert 0.03 < float(python(code)) < 0.5
+
+
+@pytest.mark.slow
+def test_recboles_own_run_recbole_trains_our_classifier(tmp_path) -> None:
+    code = f"""
+    import os
+    os.chdir({str(tmp_path)!r})
+    import recbole_llm
+    from recbole.quick_start import run_recbole
+    result = run_recbole(
+        model="LLMInterestClassifier", dataset="ml-100k",
+        config_dict={{"epochs": 1, "show_progress": False, "classifier_layers": 1,
+                      "user_inter_num_interval": "[0,21]", "text_max_length": 32}})
+    print(result["test_result"]["auc"])
+    """
+    assert 0.0 < float(python(code)) < 1.0
 
 
 WITHOUT_RECBOLE = """

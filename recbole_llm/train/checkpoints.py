@@ -84,7 +84,8 @@ def load_checkpoint(path: Path, model: Any, *, device: torch.device) -> int:
 
 def vector_digests(model: Any) -> dict[str, Any]:
     """Return the digests of the text vectors and of the modalities' that a model reads."""
-    text, modalities = getattr(model, "item_vectors", None), getattr(model, "modality_vectors", {})
+    text = getattr(model, "item_vectors", None) or getattr(model, "item_text", None)
+    modalities = getattr(model, "modality_vectors", {})
     return {
         "text": None if text is None else text.content,
         "modalities": {name: vectors.content for name, vectors in modalities.items()},

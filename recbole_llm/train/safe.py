@@ -14,6 +14,7 @@ from recbole_llm.errors import NonFiniteError
 from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
+from recbole_llm.train.classification import LabelEvaluator
 from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
 from recbole_llm.train.scorers import scorer_of
 from recbole_llm.train.world import current_world
@@ -44,6 +45,7 @@ class SafeTrainer(TrainerLike):
         self.evaluate_seconds = 0.0
         self.curve: list[dict[str, float]] = []
         self.ranking: Ranking | None = None
+        self.evaluator = LabelEvaluator(config)
         self._place = "before the first epoch"
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:

@@ -35,15 +35,31 @@ def minilm() -> TextEncoder:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a BERT of one layer with random weights, made here."""
+    return write_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def wide_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a BERT of one layer whose weights are wide enough to learn fast."""
+    return write_bert(tmp_path_factory.mktemp("wide-bert"), spread=0.5)
+
+
+@pytest.fixture(scope="session")
+def deep_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a BERT of two layers with random weights."""
+    return write_bert(tmp_path_factory.mktemp("deep-bert"), layers=2)
+
+
+def write_bert(folder: Path, *, layers: int = 1, spread: float = 0.02) -> Path:
+    """Write a BERT with random weights into a folder, and return it."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32,
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=32, initializer_range=spread,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder

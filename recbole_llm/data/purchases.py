@@ -1,0 +1,126 @@
+"""Interactions as cases of a classifier: what a user had before, a candidate, and a label.
+
+Letters: B batch, L history length, E events, N items (row 0 is padding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+
+from recbole_llm.data.dataset import EVENT, ExactOrder
+from recbole_llm.data.features import catalogue_texts, encoder_spec
+from recbole_llm.errors import DataError, unknown_name
+from recbole_llm.settings import Settings
+from recbole_llm.text.items import CoverageReport
+from recbole_llm.text.pair_encoder import PairEncoder
+from recbole_llm.text.pairs import PairTokens
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What a model that reads texts itself was made of.
+
+    Attributes:
+        content: Digest of the texts and the encoder.
+        report: How the catalogue and the text file met.
+    """
+
+    content: str
+    report: CoverageReport
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a result says of the text."""
+        return {"key": self.content, **vars(self.report)}
+
+
+class PurchaseDataset(ExactOrder, Dataset):
+    """RecBole's dataset, whose rows know what their user had before.
+
+    Histories are found before anything is split, in exact time order (ties in file order), so that
+    they hold earlier events only, whatever part of the data those are in. Only where a history
+    ends is stored; ``dataset[index]`` gathers ``item_id_list``, ``(B, L)``, and ``item_length``.
+    """
+
+    def _set_label_by_threshold(self) -> None:
+        threshold = self.config["threshold"]
+        for field in threshold or ():
+            if field not in self.inter_feat:
+                raise DataError(
+                    f"threshold: {unknown_name('column', field, self.inter_feat.columns)} It must "
+                    "be a column of the .inter file that load_col loads."
+                )
+        super()._set_label_by_threshold()
+        modes = set(self.config["eval_args"]["mode"].values())
+        draws = self.config["train_neg_sample_args"]["distribution"] != "none"
+        if self.label_field not in self.inter_feat and ("labeled" in modes or not draws):
+            raise DataError(
+                f"{self.dataset_path}: there is no column {self.label_field!r} (LABEL_FIELD) with "
+                "what was bought. Set threshold, as {rating: 4}, or draw negatives: "
+                "train_neg_sample_args and eval_args.mode uni1."
+            )
+
+    def _is_put_in_order(self) -> bool:
+        return True  # histories need it, however the data is split
+
+    def _change_feat_format(self) -> None:
+        self._check_field("uid_field", "time_field")
+        super()._change_feat_format()
+        rows = self.inter_feat
+        users = rows[self.uid_field]
+        order = torch.argsort(users, stable=True)  # (E,), user after user
+        is_kept = torch.ones(len(order), dtype=torch.long)
+        if Settings.from_config(self.config).classifier_history == "bought":
+            is_kept = (rows[self.label_field][order] > 0).long()
+        self.history_items = rows[self.iid_field][order][is_kept > 0]
+        end = torch.empty_like(order)
+        end[order] = is_kept.cumsum(0) - is_kept  # where each row's history ends
+        self.history_starts = torch.full((self.user_num,), len(order))
+        self.history_starts.scatter_reduce_(0, users, end, "amin")
+        rows.update(Interaction({EVENT: end}))
+
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
+        cases = self.inter_feat[index]
+        if EVENT in cases.interaction:
+            end = cases.interaction.pop(EVENT)
+            most = self.config["MAX_ITEM_LIST_LENGTH"]
+            length = (end - self.history_starts[cases[self.uid_field]]).clamp(max=most)
+            step = torch.arange(most)  # (L,)
+            is_history = step < length[..., None]  # (..., L)
+            at = torch.where(is_history, (end - length)[..., None] + step, 0)
+            items = torch.where(is_history, self._history_at(at), 0)
+            cases.interaction[self.iid_field + self.config["LIST_SUFFIX"]] = items
+            cases.interaction[self.config["ITEM_LIST_LENGTH_FIELD"]] = length
+        return self.join(cases) if join else cases
+
+    def _history_at(self, at: torch.Tensor) -> torch.Tensor:
+        return self.history_items[at] if len(self.history_items) else torch.zeros_like(at)
+
+    def item_pairs(self) -> tuple[PairTokens, PairEncoder, TextSource]:
+        """Return what makes pairs of item texts, what encodes them, and what both are made of."""
+        settings = Settings.from_config(self.config)
+        catalogue = [str(token) for token in self.field2id_token[self.iid_field]]
+        folder, name = Path(self.dataset_path), self.dataset_name
+        found = catalogue_texts(self.config, folder=folder, dataset=name, catalogue=catalogue)
+        logger.info("Item text: %s", found.report.summary())
+        spec, device = encoder_spec(settings), str(self.config["device"])
+        encoder = PairEncoder(spec, device=device, layers=settings.classifier_layers)
+        tokens = PairTokens(
+            encoder.tokenizer,
+            [None, *found.texts],
+            max_length=encoder.max_length,
+            prompt=settings.text_prompt,
+        )
+        made_of = [{**spec.fingerprint(device), "dtype": None}, catalogue, found.texts]
+        content = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        return tokens, encoder, TextSource(content, found.report)

@@ -1,0 +1,109 @@
+"""A history and a candidate become one input, from items that were tokenised once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recbole_llm.errors import EncoderError
+from recbole_llm.text.models import EncoderSpec
+from recbole_llm.text.pair_encoder import PairEncoder
+from recbole_llm.text.pairs import PairTokens
+
+TEXTS = [None, "toy story", "golden eye", "four film"]
+PAD, UNK, CLS, SEP, TOY, STORY, GOLDEN, EYE, FOUR, FILM = 0, 1, 2, 3, 5, 6, 7, 8, 9, 10
+
+
+@pytest.fixture(scope="module")
+def bert(tiny_bert: Path) -> Any:
+    return PairEncoder(EncoderSpec(name=str(tiny_bert), dtype="float32"), device="cpu", layers=None)
+
+
+def test_a_pair_is_what_the_tokenizer_makes_of_two_texts(bert) -> None:
+    pair = PairTokens(bert.tokenizer, TEXTS, max_length=32).join([1, 2], 3)
+    assert pair["input_ids"] == [CLS, TOY, STORY, UNK, GOLDEN, EYE, SEP, FOUR, FILM, SEP]
+    assert pair["token_type_ids"] == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1]
+    whole = bert.tokenizer("toy story ; golden eye", "four film")
+    assert pair == {key: whole[key] for key in pair}
+
+
+@pytest.mark.parametrize(
+    ("history", "candidate", "length", "expected"),
+    [
+        ([1, 2], 3, 10, [CLS, TOY, STORY, UNK, GOLDEN, EYE, SEP, FOUR, FILM, SEP]),
+        ([1, 2], 3, 9, [CLS, GOLDEN, EYE, SEP, FOUR, FILM, SEP]),  # the oldest goes, whole
+        ([1, 2], 3, 6, [CLS, GOLDEN, EYE, SEP, FOUR, SEP]),  # half is the candidate's at most
+        ([], 3, 9, [CLS, SEP, FOUR, FILM, SEP]),
+        ([], 3, 5, [CLS, SEP, FOUR, FILM, SEP]),  # all room is the candidate's
+        ([1, 0], 3, 32, [CLS, TOY, STORY, UNK, SEP, FOUR, FILM, SEP]),  # without a text
+    ],
+)
+def test_a_history_is_cut_from_its_oldest_item(bert, history, candidate, length, expected) -> None:
+    pairs = PairTokens(bert.tokenizer, TEXTS, max_length=length)
+    assert pairs.join(history, candidate)["input_ids"] == expected
+
+
+def test_a_prompt_stands_before_the_history(bert) -> None:
+    pairs = PairTokens(bert.tokenizer, TEXTS, max_length=32, prompt="film")
+    assert pairs.join([1], 3)["input_ids"] == [CLS, FILM, TOY, STORY, SEP, FOUR, FILM, SEP]
+
+
+def test_texts_without_marks_of_their_own_are_held_apart(tiny_gpt: Path) -> None:
+    gpt = PairEncoder(EncoderSpec(name=str(tiny_gpt), dtype="float32"), device="cpu", layers=1)
+    pair = PairTokens(gpt.tokenizer, TEXTS, max_length=64).join([1, 2], 3)
+    assert gpt.tokenizer.decode(pair["input_ids"]) == "toy story;golden eye\nfour film"
+    assert gpt(gpt.tokenizer.pad([pair], return_tensors="pt")).shape == (1, 16)
+
+
+def test_no_room_for_two_texts_is_an_error(bert) -> None:
+    with pytest.raises(EncoderError, match="need at least 5, received 4"):
+        PairTokens(bert.tokenizer, TEXTS, max_length=4)
+
+
+def test_batches_hold_each_pair_once_and_no_more_tokens_than_the_budget(bert) -> None:
+    pairs = PairTokens(bert.tokenizer, TEXTS, max_length=32)
+    joined = [pairs.join([1, 2, 3][:n], 1 + n % 3) for n in (0, 3, 1, 2, 3, 0, 2)]
+    seen, vectors = [], []
+    for rows, tokens in pairs.batches(joined, budget=26):
+        assert tokens["input_ids"].numel() <= 26
+        seen += rows
+        vectors.append(bert.eval()(tokens))
+    assert sorted(seen) == list(range(7)) and len(vectors) < 7
+    alone = [bert(next(pairs.batches([joined[row]], budget=1))[1]) for row in seen]
+    assert torch.allclose(torch.cat(vectors), torch.cat(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "trained"), [(0, set()), (1, {"layer.1"}), (2, {"layer.0", "layer.1"})]
+)
+def test_the_last_layers_are_trained_and_only_they_are_kept(deep_bert, layers, trained) -> None:
+    spec = EncoderSpec(name=str(deep_bert), dtype="float32")
+    encoder = PairEncoder(spec, device="cpu", layers=layers)
+    kept = encoder.state_dict()
+    assert {".".join(name.split(".")[4:6]) for name in kept} == trained
+    for value in kept.values():
+        torch.nn.init.ones_(value)
+    other = PairEncoder(spec, device="cpu", layers=layers)
+    other.load_state_dict(kept)
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in kept.items())
+
+
+def test_more_layers_than_there_are_is_an_error(deep_bert) -> None:
+    spec = EncoderSpec(name=str(deep_bert), dtype="float32")
+    with pytest.raises(EncoderError, match=r"classifier_layers: .* has 2 layers, received 3"):
+        PairEncoder(spec, device="cpu", layers=3)
+
+
+def test_a_model_that_pools_no_tokens_is_refused(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    words = StaticEmbedding(Tokenizer(WordLevel({"a": 0}, unk_token="a")), embedding_dim=4)
+    SentenceTransformer(modules=[words]).save(str(tmp_path))
+    with pytest.raises(EncoderError, match="no transformer that pools tokens"):
+        PairEncoder(EncoderSpec(name=str(tmp_path)), device="cpu", layers=None)

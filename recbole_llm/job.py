@@ -22,6 +22,11 @@ LOG = "output.log"
 RECORDED = "recorded"  # the run's record has been written: there is nothing to go on with
 PATIENCE = 10  # seconds that a process has to end when it is asked to
 LAST_LINES = 30
+# Settings that say where or how loudly a run runs; they change no number.
+OF_A_MACHINE = (
+    "run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress", "state",
+    "log_wandb", "wandb_project",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,15 @@ def execute(job: Job) -> Outcome:
         return Outcome(None, None, failure(error, traceback=_end_of_log(run_dir)), seconds)
     ranks = run_dir / RANKS
     return Outcome(result, ranks.read_bytes() if ranks.exists() else None, None, seconds)
+
+
+def of_all_machines(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's result without what names folders of this machine."""
+    kept = {key: value for key, value in result.items() if key != "run_dir"}
+    settings = kept.get("settings")
+    if isinstance(settings, dict):
+        kept["settings"] = {k: value for k, value in settings.items() if k not in OF_A_MACHINE}
+    return kept
 
 
 def failure(error: Exception, *, traceback: str) -> dict[str, str]:

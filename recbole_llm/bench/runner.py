@@ -21,10 +21,10 @@ from recbole_llm.bench.results import (
     read_record,
     record_problems,
 )
-from recbole_llm.bench.specs import OF_A_MACHINE, RunSpec, Suite
+from recbole_llm.bench.specs import RunSpec, Suite
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
-from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute
+from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute, of_all_machines
 from recbole_llm.parsing import parse_value
 
 LOCKS = ".locks"
@@ -118,7 +118,7 @@ class Runner:
         facts = _facts(one.spec)
         error = outcome.error
         if outcome.result is not None:
-            record = {**_of_all_machines(outcome.result), **facts}
+            record = {**of_all_machines(outcome.result), **facts}
             if not (problems := record_problems(record)):
                 _write_record(one, record, outcome.ranks)
                 score = record["test_result"][self.suite.metric]
@@ -195,15 +195,6 @@ def _facts(spec: RunSpec) -> dict[str, Any]:
     keys = ("suite", "ruler", "label", "role", "spec_id")
     facts = {key: getattr(spec, key) for key in keys}
     return facts | {"spec": spec.facts, "command": command_of(spec)}
-
-
-def _of_all_machines(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what names folders of this machine."""
-    kept = {key: value for key, value in result.items() if key != "run_dir"}
-    settings = kept.get("settings")
-    if isinstance(settings, dict):
-        kept["settings"] = {k: value for k, value in settings.items() if k not in OF_A_MACHINE}
-    return kept
 
 
 def _write_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) -> None:

@@ -10,14 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from recbole_llm.bench.results import Role, record_path, spec_id
 from recbole_llm.errors import RequestError, unknown_name
+from recbole_llm.job import OF_A_MACHINE
 from recbole_llm.parsing import load_yaml
 from recbole_llm.validation import as_json, problem_lines
 
-# Settings that say where or how loudly a run runs; they change no number.
-OF_A_MACHINE = (
-    "run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress", "state",
-    "log_wandb", "wandb_project",
-)  # fmt: skip
 NO_SETTINGS = {
     **dict.fromkeys(("model", "dataset", "seed"), "the suite has a place of its own for it"),
     **dict.fromkeys(OF_A_MACHINE, "it is of one machine, and changes no number"),

@@ -15,7 +15,7 @@ import yaml
 
 from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.files import atomic_path, write_json
-from recbole_llm.job import Job, Outcome, execute
+from recbole_llm.job import Job, Outcome, execute, of_all_machines
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.ledger import SCHEMA, Ledger, Trial
 from recbole_llm.sweep.points import Point
@@ -125,7 +125,7 @@ def run_winner(
             say(f"  seed {seed} FAILED: {problems[-1]}")
             continue
         files[seed].parent.mkdir(exist_ok=True)
-        write_json(files[seed], {k: v for k, v in outcome.result.items() if k != "run_dir"})
+        write_json(files[seed], of_all_machines(outcome.result))
         score = outcome.result["test_result"][sweep.metric]
         say(f"  seed {seed}: tested, {sweep.metric} {score:.4f}")
     if problems:

@@ -9,18 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recbole_llm.errors import unknown_name
+from recbole_llm.job import OF_A_MACHINE
 from recbole_llm.parsing import load_yaml
 from recbole_llm.validation import as_json, problem_lines
 
-# Settings that say where or how loudly a trial runs; they change no number.
-OF_A_MACHINE = (
-    "run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "use_gpu", "nproc",
-    "show_progress", "state", "log_wandb", "wandb_project",
-)  # fmt: skip
 NO_SETTINGS = {
     **dict.fromkeys(("model", "dataset", "seed"), "the sweep has a place of its own for it"),
     "valid_metric": "the sweep's metric is it",
-    **dict.fromkeys(OF_A_MACHINE, "it is of one machine, and changes no number"),
+    **dict.fromkeys(
+        (*OF_A_MACHINE, "use_gpu", "nproc"), "it is of one machine, and changes no number"
+    ),
 }
 KINDS = ("uniform", "loguniform", "int", "choice")
 

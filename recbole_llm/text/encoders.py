@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,10 @@ class TextEncoder:
         tokens = self.model.tokenizer(prompted, truncation=False, verbose=False)
         return [len(ids) for ids in tokens["input_ids"]]
 
+    def tokens(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Return the token lists of texts, cut to what the model reads, by input of the model."""
+        return self._tokenize(list(texts))[0]
+
     def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], int]:
         """Return the token lists of texts, and how many of the texts were cut."""
         tokenizer, limit = self.model.tokenizer, self.model.max_seq_length
@@ -157,8 +161,13 @@ class TextEncoder:
         kind = self.device.split(":")[0]
         is_bf16 = self.spec.precision(self.device) == "bf16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=is_bf16):
-            vectors = self.model(dict(padded) | self._excluded)["sentence_embedding"]
-        return iter(self._shortened(vectors.float()).cpu().clone())
+            vectors = self.embed(padded)
+        return iter(vectors.cpu().clone())
+
+    def embed(self, tokens: Mapping[str, Any]) -> Tensor:
+        """Return the vectors of a padded batch of tokenised texts, ``(n, D)``, with gradients."""
+        vectors = self.model(dict(tokens) | self._excluded)["sentence_embedding"]
+        return self._shortened(vectors.float())
 
     def _plain_vectors(self, texts: list[str]) -> Tensor:
         """Return the vectors of texts by a model that has no tokenizer of transformers."""

@@ -16,7 +16,16 @@ import recbole_llm
 from recbole_llm.config import LLMConfig
 from recbole_llm.files import sha256
 
-PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-transformers", "ray")
+PACKAGES = (
+    "recbole",
+    "torch",
+    "numpy",
+    "pandas",
+    "transformers",
+    "sentence-transformers",
+    "peft",
+    "ray",
+)
 
 
 def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:

@@ -78,8 +78,9 @@ class TunedFeature(VectorFeature):
         rows = rows[self.places[rows] >= 0]
         if len(rows) == 0:
             return (self.places >= 0).nonzero()[:1, 0]
-        chosen = torch.randperm(len(rows))[: self.most].to(rows.device)
-        return rows if self.most is None else rows[chosen]
+        if self.most is None:
+            return rows
+        return rows[torch.randperm(len(rows))[: self.most].to(rows.device)]
 
     @torch.no_grad()
     def _make_all(self) -> None:

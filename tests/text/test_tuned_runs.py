@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from recbole_llm import feature_checks, load_run, run_recbole
 from recbole_llm.errors import RequestError
+from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.run_dir import WEIGHTS
 from recbole_llm.train.engine import Engine
 from recbole_llm.train.trainer import InterestTrainer
@@ -140,3 +142,27 @@ def test_lora_without_peft_says_what_to_install(tuning, monkeypatch) -> None:
     monkeypatch.setattr(feature_checks.importlib.util, "find_spec", absent)
     with pytest.raises(RequestError, match=r"text_tuning: lora needs peft.*recbole-llm\[lora\]"):
         run_recbole("LLMInterestLSTM", "toy", config_dict=tuning)
+
+
+@pytest.mark.slow
+def test_lora_trains_the_real_encoder_on_a_part_of_real_data(ml_100k, tmp_path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    head, *events = (ml_100k / "ml-100k.inter").read_text().splitlines()
+    some = [event for event in events if int(event.split("\t")[0]) <= 30]
+    kept = [head, *sorted(some, key=lambda event: float(event.split("\t")[3]))[-700:]]
+    (folder / "ml-100k.inter").write_text("\n".join(kept) + "\n")
+    shutil.copy(ml_100k / "ml-100k.item", folder)
+    settings = {
+        "data_path": str(folder), "item_features": "text", "epochs": 4, "train_batch_size": 8,
+        "MAX_ITEM_LIST_LENGTH": 20, "show_progress": False, "text_tuning": "lora",
+        "text_tuning_items": 16, "text_checkpointing": True, "text_learning_rate": 1e-3,
+    }  # fmt: skip
+    result = run_recbole("LLMInterestLSTM", "ml-100k", config_dict=settings)
+    saved = weights(result)
+    assert sum(value.numel() for name, value in saved.items() if "lora_" in name) == 331_776
+    assert all(value.abs().max() > 0 for name, value in saved.items() if "lora_B" in name)
+    assert (Path(result["run_dir"]) / WEIGHTS).stat().st_size < 4 * 2**20  # MiniLM's has 87 MiB
+    recommender = Recommender.load(result["run_dir"])
+    found = recommender.for_texts(["Star Wars (1977), Action Adventure Romance Sci-Fi War"], k=5)
+    assert len({one.item for one in found}) == 5

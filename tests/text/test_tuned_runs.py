@@ -145,16 +145,25 @@ def test_lora_without_peft_says_what_to_install(tuning, monkeypatch) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_train_one_encoder(tuning) -> None:
+    own = {"use_gpu": False, "gradient_accumulation_steps": 2, "text_checkpointing": True}
+    result = run_recbole("LLMInterestLSTM", "toy", config_dict=tuning | own, nproc=2)
+    saved = weights(result)
+    assert all(saved[name].abs().max() > 0 for name in saved if "lora_B" in name)
+    assert result["epochs"] == tuning["epochs"]
+
+
+@pytest.mark.slow
 def test_lora_trains_the_real_encoder_on_a_part_of_real_data(ml_100k, tmp_path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     head, *events = (ml_100k / "ml-100k.inter").read_text().splitlines()
     some = [event for event in events if int(event.split("\t")[0]) <= 30]
-    kept = [head, *sorted(some, key=lambda event: float(event.split("\t")[3]))[-700:]]
+    kept = [head, *sorted(some, key=lambda event: float(event.split("\t")[3]))[-400:]]
     (folder / "ml-100k.inter").write_text("\n".join(kept) + "\n")
     shutil.copy(ml_100k / "ml-100k.item", folder)
     settings = {
-        "data_path": str(folder), "item_features": "text", "epochs": 4, "train_batch_size": 8,
+        "data_path": str(folder), "item_features": "text", "epochs": 2, "train_batch_size": 8,
         "MAX_ITEM_LIST_LENGTH": 20, "show_progress": False, "text_tuning": "lora",
         "text_tuning_items": 16, "text_checkpointing": True, "text_learning_rate": 1e-3,
     }  # fmt: skip

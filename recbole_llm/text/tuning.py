@@ -114,7 +114,7 @@ class TunedEncoder(nn.Module):
     def _embed(self, padded: dict[str, Tensor]) -> Tensor:
         kind, has_gradient = self.reader.device.split(":")[0], torch.is_grad_enabled()
         is_bf16 = self.reader.spec.precision(self.reader.device) == "bf16"
-        # A copy of a weight that is cached without a gradient would be used where one is wanted.
+        # A copy of a weight that is cached without a gradient must not serve where one is wanted.
         with torch.autocast(kind, torch.bfloat16, enabled=is_bf16, cache_enabled=has_gradient):
             return self.reader.embed(padded)
 

@@ -76,7 +76,8 @@ def test_activations_made_again_give_the_same_gradients(tiny_bert) -> None:
 
 
 def test_a_pass_without_gradients_does_not_take_them_from_the_next_one(tiny_bert) -> None:
-    encoder = tuned(tiny_bert, "full")
+    fast = reader(tiny_bert, dtype="auto")  # bf16 where the processor has it
+    encoder = TunedEncoder(fast, TEXTS, tuning=Tuning(how="full"), whitening=None)
     with torch.autocast("cpu", torch.bfloat16):  # which keeps 16-bit copies of weights
         with torch.no_grad():
             encoder(EVERY)

@@ -21,6 +21,7 @@ from recbole_llm.feature_checks import (
     feature_problems,
     file_problems,
     foreign_problems,
+    tuning_problems,
 )
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
@@ -117,6 +118,7 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     problems += feature_problems(settings)
     if model in MODELS:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
+        problems += tuning_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
         problems += control_problems(settings, model=model) if model in CONTROLS else []

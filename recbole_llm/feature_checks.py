@@ -1,7 +1,8 @@
-"""Rules of what an item is made of: item_features, modalities, adaptor and fusion."""
+"""Rules of what an item is made of: item_features, modalities, adaptor, fusion, text_tuning."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,39 @@ def file_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def tuning_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return why the text encoder cannot be trained, if it is to be."""
+    how = settings.get("text_tuning") or "frozen"
+    if how == "frozen":
+        return []
+    chosen, backend = settings.get("item_features"), settings.get("text_backend") or "torch"
+    features = [chosen] if isinstance(chosen, str) else chosen or ["text"]
+    problems = []
+    if "text" not in features:
+        problems.append(
+            f"text_tuning: {how} trains the encoder of a model that reads text; item_features is "
+            f"{features}. Add text there, or leave it out."
+        )
+    if backend != "torch":
+        problems.append(
+            f"text_tuning: {how} needs gradients, which text_backend {backend} has not. Use "
+            "text_backend: torch."
+        )
+    if (control := settings.get("text_control") or "none") != "none":
+        problems.append(
+            f"text_tuning: {how} needs vectors of the texts themselves, received text_control "
+            f"{control}. Use frozen."
+        )
+    if how == "lora" and importlib.util.find_spec("peft") is None:
+        problems.append("text_tuning: lora needs peft. Run: pip install 'recbole-llm[lora]'")
+    return problems
+
+
 def foreign_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
     """Return which settings a model of RecBole's would not follow."""
     return [
         f"{key}: is for our models, which {model} is not; received {settings[key]!r}."
-        for key in ("modalities", "adaptor", "fusion")
+        for key in ("modalities", "adaptor", "fusion", "text_tuning")
         if settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
 

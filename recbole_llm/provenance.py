@@ -17,7 +17,16 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.files import sha256
 from recbole_llm.plugin import CLASSIFIERS
 
-PACKAGES = ("recbole", "torch", "numpy", "pandas", "transformers", "sentence-transformers", "ray")
+PACKAGES = (
+    "recbole",
+    "torch",
+    "numpy",
+    "pandas",
+    "transformers",
+    "sentence-transformers",
+    "peft",
+    "ray",
+)
 
 
 def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:

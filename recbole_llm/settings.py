@@ -62,6 +62,22 @@ class Settings(BaseModel):
     """What runs the encoder; onnx and openvino are extras, on the processor (docs/encoders.md)."""
     text_dtype: Literal["auto", "float32", "bf16", "int8"] = "auto"
     """Precision of encoding; auto is bf16 where the hardware has it; int8 for onnx and openvino."""
+    text_tuning: Literal["frozen", "last_layers", "lora", "full"] = "frozen"
+    """What of the encoder is trained with the model (docs/text_tuning.md); lora is an extra."""
+    text_tuning_layers: int = Field(default=2, ge=1)
+    """Layers that text_tuning: last_layers trains."""
+    lora_rank: int = Field(default=8, ge=1)
+    """Rank of the matrices that text_tuning: lora adds to every linear map."""
+    lora_alpha: int = Field(default=16, ge=1)
+    """What they add is scaled by lora_alpha / lora_rank."""
+    text_learning_rate: float = Field(default=1e-4, gt=0, le=1, allow_inf_nan=False)
+    """Learning rate of the encoder's weights; learning_rate is that of all others."""
+    text_warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which it rises to its value; warmup_steps is that of all others."""
+    text_tuning_items: int | None = Field(default=None, ge=1)
+    """Items a step whose vectors are made anew, drawn from the batch's; all of them by default."""
+    text_checkpointing: bool = False
+    """Whether the encoder's activations are made again for gradients: less memory, more time."""
     trust_remote_code: bool = False
     """Whether a Hugging Face model may run code of its own."""
     text_cache_dir: str | None = None

@@ -189,6 +189,7 @@ TORCH_ONLY = (
     "model/adaptors.py",
     "model/kept.py",
     "model/known.py",
+    "model/tuned.py",
     "model/evolution.py",
     "model/attention.py",
     "model/losses.py",

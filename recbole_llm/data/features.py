@@ -18,6 +18,7 @@ from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
 from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
+from recbole_llm.text.tuning import TunedEncoder, Tuning
 from recbole_llm.text.whiten import Whitening, fit_whitening
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class ItemVectors:
             controls and whitening.
         rows: Their rows in the table.
         whitening: What whitened them, None where nothing did.
+        texts: What the encoder read, ``(n,)``.
     """
 
     table: Tensor
@@ -51,6 +53,7 @@ class ItemVectors:
     raw: Tensor
     rows: Sequence[int]
     whitening: Whitening | None = None
+    texts: Sequence[str] = ()
 
     def raw_table(self) -> np.ndarray:
         """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
@@ -149,6 +152,7 @@ def _encode(
         raw=stored.vectors,
         rows=rows,
         whitening=whitening,
+        texts=[text for text in texts.texts if text is not None],
     )
 
 
@@ -195,6 +199,36 @@ def encoder_spec(settings: Settings) -> EncoderSpec:
         backend=settings.text_backend,
         trust_remote_code=settings.trust_remote_code,
     )
+
+
+def tuned_encoder(
+    settings: Settings, vectors: ItemVectors | None, *, device: str
+) -> TunedEncoder | None:
+    """Return the encoder to train, with the distinct texts of a catalogue, or None if none is."""
+    if vectors is None or settings.text_tuning == "frozen":
+        return None
+    tuning = Tuning(
+        how=settings.text_tuning,
+        num_layers=settings.text_tuning_layers,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        is_checkpointed=settings.text_checkpointing,
+    )
+    return TunedEncoder(
+        TextEncoder(encoder_spec(settings), device=device),
+        list(dict.fromkeys(vectors.texts)),
+        tuning=tuning,
+        whitening=vectors.whitening,
+    )
+
+
+def text_places(vectors: ItemVectors) -> list[int]:
+    """Return the place of each item's text among the distinct ones, -1 without text, ``(N,)``."""
+    known = {text: place for place, text in enumerate(dict.fromkeys(vectors.texts))}
+    places = [-1] * len(vectors.table)
+    for row, text in zip(vectors.rows, vectors.texts, strict=True):
+        places[row] = known[text]
+    return places
 
 
 def _controlled(vectors: Tensor, *, control: str, seed: int) -> Tensor:

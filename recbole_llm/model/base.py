@@ -5,7 +5,8 @@ Letters: B batch, L or T history length, P positions with a target, N items, H i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
+from recbole_llm.data.features import text_places, tuned_encoder
 from recbole_llm.errors import RequestError
 from recbole_llm.model.adaptors import build_adaptor
 from recbole_llm.model.evolution import Combination, Evolution, Past, SequenceDropout
@@ -32,6 +34,7 @@ from recbole_llm.model.losses import (
     item_scores,
 )
 from recbole_llm.model.robust import Contrast, ItemNoise, adversarial_table
+from recbole_llm.model.tuned import TunedFeature
 from recbole_llm.settings import Settings
 
 
@@ -75,7 +78,18 @@ class InterestModel(SequentialRecommender):
 
     def build_items(self, settings: Settings, tables: Mapping[str, Tensor]) -> ItemRepresentation:
         """Return what items are to the model; ``tables`` are the given vectors by feature."""
-        return build_items(settings, num_items=self.n_items, tables=tables)
+        text: Any = VectorFeature
+        encoder = tuned_encoder(settings, self.item_vectors, device=str(self.device))
+        if encoder is not None and self.item_vectors is not None:
+            most, places = settings.text_tuning_items, text_places(self.item_vectors)
+            text = partial(TunedFeature, encoder=encoder, places=places, most=most)
+        return build_items(settings, num_items=self.n_items, tables=tables, text_feature=text)
+
+    @property
+    def tuned_encoder(self) -> Any:
+        """The text encoder that is trained with the model, None where it is frozen."""
+        tuned = (part.encoder for part in self.items.features if isinstance(part, TunedFeature))
+        return next(tuned, None)
 
     def build_evolution(self, settings: Settings) -> Evolution:
         """Return the layer that turns item vectors ``(B, L, H)`` into interests ``(B, L, H)``."""
@@ -129,7 +143,7 @@ class InterestModel(SequentialRecommender):
 
     def window_loss(self, batch: WindowBatch) -> Tensor:
         """Return the loss over every position that has a target, and the terms of robustness."""
-        table = self.items.table()
+        table = self.items.of_step(torch.cat([batch.history, batch.targets]))
         states = self.interest(batch.history, table)  # (B, T, H)
         loss = self.target_loss(states, table, batch.targets)
         if self.adversarial_weight:  # dropout of the table is shared; all else is drawn again
@@ -186,7 +200,11 @@ class InterestModel(SequentialRecommender):
 
 
 def build_items(
-    settings: Settings, *, num_items: int, tables: Mapping[str, Tensor]
+    settings: Settings,
+    *,
+    num_items: int,
+    tables: Mapping[str, Tensor],
+    text_feature: Callable[..., VectorFeature] = VectorFeature,
 ) -> ItemRepresentation:
     """Return the item representation that the settings ask for.
 
@@ -194,10 +212,11 @@ def build_items(
         settings: Our settings.
         num_items: N, padding included.
         tables: The vectors of each feature that comes with some, ``(N, D)`` each.
+        text_feature: What makes the feature of text; all others are a ``VectorFeature``.
     """
     size = settings.embedding_size
     features = [
-        VectorFeature(
+        (text_feature if name == "text" else VectorFeature)(
             vectors=table,
             adaptor=build_adaptor(
                 settings.adaptor_of(name),

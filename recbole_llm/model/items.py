@@ -57,6 +57,10 @@ class VectorFeature(nn.Module):
         """Return the vectors of all items, ``(N, H)``."""
         return self.adaptor(self.dropout(self.vectors))
 
+    def of_step(self, ids: Tensor) -> Tensor:
+        """Return the vectors of all items in a step on ``ids``, ``(N, H)``; here all are given."""
+        return self()
+
 
 class Fusion(nn.Module):
     """How the features of an item become one vector.
@@ -122,7 +126,19 @@ class ItemRepresentation(KeptTable):
 
     def compute(self) -> Tensor:
         """Return the vectors of all items, ``(N, H)``, made anew."""
-        parts = [feature() for feature in self.features]
+        return self._fused([feature() for feature in self.features])
+
+    def of_step(self, ids: Tensor) -> Tensor:
+        """Return the table of a training step, ``(N, H)``, made anew.
+
+        Args:
+            ids: The batch's items, of any shape, whose vectors a tuned encoder learns by.
+        """
+        self._forget()
+        features: Iterable[Any] = self.features
+        return self._fused([feature.of_step(ids) for feature in features])
+
+    def _fused(self, parts: list[Tensor]) -> Tensor:
         if self.embedding is not None:
             parts.append(self.embedding.weight)
         return functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero

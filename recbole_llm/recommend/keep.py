@@ -40,6 +40,7 @@ def keep_catalogue(run_dir: Path, *, model: Any, dataset: Any) -> None:
     """
     if not isinstance(model, InterestModel) or not (run_dir / WEIGHTS).is_file():
         return
+    table = model.items.table()  # first: vectors of a tuned encoder are made with it
     twins, firsts = identical_items(model.items)
     users, ends, events = _histories(dataset)
     text = {} if model.item_vectors is None else {"text": model.item_vectors}
@@ -51,7 +52,7 @@ def keep_catalogue(run_dir: Path, *, model: Any, dataset: Any) -> None:
         users=users,
         ends=ends,
         events=events,
-        table=model.items.table(),
+        table=table,
         twins=twins,
         firsts=firsts,
         sizes={name: vectors.table.shape[1] for name, vectors in given.items()},
@@ -158,13 +159,14 @@ def _treatment(model: InterestModel, dataset: Any) -> TextTreatment | None:
         catalogue=_names(dataset, dataset.iid_field),
     ).texts
     texts = [None, *found]
-    columns, whitening = _columns(dataset), vectors.whitening
+    columns, whitening, tuned = _columns(dataset), vectors.whitening, model.tuned_encoder
+    probe_vector = vectors.raw[0] if tuned is None else tuned.raw(torch.tensor([0]))[0]
     return TextTreatment(
         texts=texts,
         columns=columns,
         title_column=_title_column(columns),
         probe=texts[vectors.rows[0]] or "",
-        probe_vector=vectors.raw[0],
+        probe_vector=probe_vector,
         mean=None if whitening is None else whitening.mean,
         matrix=None if whitening is None else whitening.matrix().float(),
     )

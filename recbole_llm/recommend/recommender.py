@@ -99,14 +99,18 @@ class Recommender:
         stored = stored_run(Path(run_dir))
         require_ours(stored)
         catalogue = read_catalogue(stored.run_dir)
-        model = stored_model(stored, catalogue, device=torch.device(device))
         settings = Settings.from_config(stored.facts["settings"])
-        texts = None
+        trust = trust_remote_code and settings.trust_remote_code
+        model = stored_model(
+            stored, catalogue, device=torch.device(device), trust_remote_code=trust
+        )
+        texts, tuned = None, model.tuned_encoder
         if catalogue.text is not None:
-            trust = trust_remote_code and settings.trust_remote_code
             spec = encoder_spec(settings.model_copy(update={"trust_remote_code": trust}))
             texts = NewTexts(
-                TextEncoder(spec, device=device, cache=settings.text_cache_dir),
+                TextEncoder(spec, device=device, cache=settings.text_cache_dir)
+                if tuned is None
+                else tuned.reader,
                 treatment=catalogue.text,
                 items=model.items,
                 sizes=catalogue.sizes,

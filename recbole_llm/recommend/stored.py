@@ -26,10 +26,16 @@ class GivenVectors:
     Attributes:
         table: ``(1, D)``.
         content: Their digest.
+        texts: None; an encoder that was tuned is here for new ones.
+        rows: None either.
+        whitening: None; the catalogue's statistics treat a new text.
     """
 
     table: Tensor
     content: str
+    texts: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    whitening: None = None
 
 
 class StoredItems:
@@ -82,10 +88,23 @@ def require_ours(stored: StoredRun) -> None:
         )
 
 
-def stored_model(stored: StoredRun, catalogue: Catalogue, *, device: torch.device) -> InterestModel:
+def stored_model(
+    stored: StoredRun,
+    catalogue: Catalogue,
+    *,
+    device: torch.device,
+    trust_remote_code: bool = False,
+) -> InterestModel:
     """Return a run's model with its weights, in evaluation mode; its item table is the catalogue's.
 
+    Args:
+        stored: The run.
+        catalogue: What it kept.
+        device: Where the model goes.
+        trust_remote_code: Whether an encoder that was tuned may run code of its own.
+
     Raises:
+        EncoderError: If an encoder that was tuned cannot be loaded.
         RunDirError: If the files are not of one run, or damaged.
     """
     weights = stored.run_dir / WEIGHTS
@@ -94,7 +113,7 @@ def stored_model(stored: StoredRun, catalogue: Catalogue, *, device: torch.devic
             f"{weights}: must be the weights that {CATALOGUE} was made of. Copy both files of one "
             "run, or train again."
         )
-    config = {**stored.facts["settings"], "device": device}
+    config = {**stored.facts["settings"], "device": device, "trust_remote_code": trust_remote_code}
     try:
         dataset = StoredItems(catalogue, item_field=config["ITEM_ID_FIELD"])
         model_class: Any = load(OURS[stored.facts["model"]].model)

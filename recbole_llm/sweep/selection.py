@@ -19,6 +19,7 @@ from recbole_llm.data.dataset import EVENT
 from recbole_llm.data.features import ItemVectors
 
 SHAPES = ("item_features", "empty_text", "min_text_coverage", "training")
+LEARNS = ("text_tuning", "text_learning_rate", "text_warmup_steps", "text_checkpointing")
 
 
 @dataclass(frozen=True)
@@ -77,4 +78,6 @@ def _forget(train: Any, valid: Any, test: Any) -> None:
 
 def shapes_data(key: str) -> bool:
     """Tell whether each value of a setting needs data of its own."""
+    if key.startswith(LEARNS):
+        return False
     return key.startswith(("text_", "whitening")) or key in SHAPES

@@ -129,6 +129,10 @@ class TextEncoder:
         tokens = self.model.tokenizer(prompted, truncation=False, verbose=False)
         return [len(ids) for ids in tokens["input_ids"]]
 
+    def tokens(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Return the token lists of texts, cut to what the model reads, by input of the model."""
+        return self._tokenize(list(texts))[0]
+
     def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], list[int]]:
         """Return the token lists of texts, and the rows of the texts that were cut."""
         tokenizer, limit = self.model.tokenizer, self.model.max_seq_length

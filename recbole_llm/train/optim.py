@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,7 +90,8 @@ class Steps:
         parameters: What it optimizes.
         accumulation: Batches a step.
         clip: Arguments of ``clip_grad_norm_``, or None.
-        schedule: Factor of the learning rate at a step, ``learning_rate_factor``'s arguments.
+        schedule: Factor of the learning rate at a step, ``learning_rate_factor``'s arguments; a
+            group of parameters may have a ``warmup`` of its own.
         scaler: For float16; disabled otherwise.
         average: An average to keep, or None.
     """
@@ -109,7 +111,11 @@ class Steps:
         self.accumulation, self.clip = accumulation, clip
         self.scaler, self.average = scaler, average
         self._weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
-        self.schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, **schedule))
+        warmups = [group.get("warmup", schedule["warmup"]) for group in optimizer.param_groups]
+        self.schedule = LambdaLR(
+            optimizer,
+            [partial(learning_rate_factor, **{**schedule, "warmup": steps}) for steps in warmups],
+        )
 
     def backward(self, loss: Tensor, *, batch: int, num_batches: int) -> None:
         """Add a batch's gradients, and take a step if it is the last of its group.

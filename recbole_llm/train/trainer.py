@@ -64,11 +64,21 @@ class InterestTrainer(Engine, Trainer):
         self.logger.info(f"Training in {'mixed' if self.enable_amp else 'float32'} precision.")
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        tuned = getattr(self.model, "tuned_encoder", None)
+        if tuned is not None:
+            kwargs["params"] = self._two_groups(list(tuned.parameters()))
         optimizer = super()._build_optimizer(**kwargs)
         if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
             for group in optimizer.param_groups:
                 group["fused"] = True  # the same steps in one kernel
         return optimizer
+
+    def _two_groups(self, tuned: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
+        """Return the weights of an encoder, and all others, each with their learning rate."""
+        settings, known = Settings.from_config(self.config), set(tuned)
+        rate, warmup = settings.text_learning_rate, settings.text_warmup_steps
+        others = [value for value in self.model.parameters() if value not in known]
+        return [{"params": others}, {"params": tuned, "lr": rate, "warmup": warmup}]
 
     def fit(self, train_data: TrainDataLoader, *args: Any, **kwargs: Any) -> Any:
         """Fit as RecBole does; the training data is cut into windows first."""

@@ -90,7 +90,7 @@ def test_a_failure_is_no_score_and_is_tried_again(bench, write_suite) -> None:
 
 
 def test_a_result_that_is_no_record_is_a_failure(bench, write_suite, monkeypatch) -> None:
-    monkeypatch.setattr("recbole_llm.bench.runner._of_all_machines", lambda result: {"schema": 1})
+    monkeypatch.setattr("recbole_llm.bench.runner.of_all_machines", lambda result: {"schema": 1})
     assert bench(write_suite()) == 1
     assert "test_result: is missing" in bench.out and read_records(RESULTS)[0] == []
 

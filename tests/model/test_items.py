@@ -189,13 +189,13 @@ def test_each_feature_has_an_adaptor_of_its_own(ring, tmp_path) -> None:
 def count(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Return a list that gets a word for each computation of a table: whether it trains."""
     calls: list[bool] = []
-    compute = ItemRepresentation.compute
+    fused = ItemRepresentation._fused
 
-    def spy(self: ItemRepresentation) -> torch.Tensor:
+    def spy(self: ItemRepresentation, parts: list[torch.Tensor]) -> torch.Tensor:
         calls.append(self.training)
-        return compute(self)
+        return fused(self, parts)
 
-    monkeypatch.setattr(ItemRepresentation, "compute", spy)
+    monkeypatch.setattr(ItemRepresentation, "_fused", spy)
     return calls
 
 

@@ -126,6 +126,15 @@ def test_each_value_of_a_setting_that_shapes_data_has_data_of_its_own(sweep, tas
     assert list(variant_points(sweep())) == [{}]
 
 
+def test_how_an_encoder_is_trained_shapes_no_data(sweep) -> None:
+    space = {
+        "text_tuning": {"choice": ["lora", "full"]},
+        "text_learning_rate": {"loguniform": [1e-5, 1e-3]},
+    }
+    assert list(variant_points(sweep(space=space))) == [{}]
+    assert variant_of({"text_tuning": "lora", "text_learning_rate": 1e-4}) == "{}"
+
+
 def test_combinations_that_cannot_be_are_not_prepared(sweep) -> None:
     space = {
         "whitening": {"choice": ["none", "pca"]},

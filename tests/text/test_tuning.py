@@ -1,0 +1,98 @@
+"""Encoders that are trained in part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_llm.errors import EncoderError
+from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.models import EncoderSpec
+from recbole_llm.text.tuning import TunedEncoder, Tuning
+from recbole_llm.text.whiten import fit_whitening
+
+TEXTS = ["toy story", "golden eye", "four film toy", "film"]
+EVERY = torch.arange(len(TEXTS))
+
+
+def reader(folder: Path, *, token_budget: int | None = None, dtype: str = "float32") -> TextEncoder:
+    return TextEncoder(EncoderSpec(name=str(folder), dtype=dtype), token_budget=token_budget)
+
+
+def tuned(folder: Path, how: str, *, texts=TEXTS, budget: int | None = None, **tuning):
+    encoder = reader(folder, token_budget=budget)
+    return TunedEncoder(encoder, texts, tuning=Tuning(how=how, **tuning), whitening=None)
+
+
+def gradients(encoder: TunedEncoder) -> dict[str, torch.Tensor]:
+    """Return the gradient of each trained weight by a loss in which no two vectors are alike."""
+    vectors = encoder(EVERY)
+    weights = torch.arange(vectors.numel(), dtype=torch.float32).view_as(vectors).cos()
+    (vectors * weights).sum().backward()
+    return {name: value.grad for name, value in encoder.named_parameters()}
+
+
+@pytest.mark.parametrize("how", ["last_layers", "lora", "full"])
+@pytest.mark.parametrize("model", ["tiny_bert", "tiny_gpt"])
+def test_tuning_begins_with_the_vectors_of_the_untuned_encoder(request, model, how) -> None:
+    folder = request.getfixturevalue(model)
+    encoder = tuned(folder, how, num_layers=1, budget=8)  # several batches of unlike lengths
+    torch.testing.assert_close(encoder(EVERY), reader(folder).encode(TEXTS).vectors)
+    found = gradients(encoder)
+    assert found
+    assert all(value is not None for value in found.values())  # DistributedDataParallel's rule
+    assert any(value.abs().max() > 0 for value in found.values())
+    rest = set(encoder.reader.model.parameters()) - set(encoder.parameters())
+    assert not any(value.requires_grad for value in rest)
+
+
+def test_each_way_trains_what_it_says(tiny_gpt) -> None:
+    last = [name for name, _ in tuned(tiny_gpt, "last_layers", num_layers=1).named_parameters()]
+    assert last
+    assert all("/h/1/" in name for name in last)  # the second of two
+    lora = tuned(tiny_gpt, "lora", rank=3)
+    shapes = {name: tuple(value.shape) for name, value in lora.named_parameters()}
+    assert all("lora_" in name and 3 in shape for name, shape in shapes.items())
+    assert set(lora.state_dict()) == set(shapes)  # a checkpoint holds no more
+    full = {name for name, _ in tuned(tiny_gpt, "full").named_parameters()}
+    assert any("wte" in name for name in full)
+    assert set(last) < full
+
+
+def test_a_pooler_that_no_vector_depends_on_is_not_trained(tiny_bert) -> None:
+    encoder = tuned(tiny_bert, "full")
+    assert any("pooler" in name for name, _ in encoder.reader.model.named_parameters())
+    assert not any("pooler" in name for name, _ in encoder.named_parameters())
+
+
+def test_activations_made_again_give_the_same_gradients(tiny_bert) -> None:
+    kept, again = (
+        gradients(tuned(tiny_bert, "full", is_checkpointed=is_checkpointed, budget=8))
+        for is_checkpointed in (False, True)
+    )
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+def test_a_pass_without_gradients_does_not_take_them_from_the_next_one(tiny_bert) -> None:
+    fast = reader(tiny_bert, dtype="auto")  # bf16 where the processor has it
+    encoder = TunedEncoder(fast, TEXTS, tuning=Tuning(how="full"), whitening=None)
+    with torch.autocast("cpu", torch.bfloat16):  # which keeps 16-bit copies of weights
+        with torch.no_grad():
+            encoder(EVERY)
+        found = gradients(encoder)
+    assert all(value is not None for value in found.values())
+
+
+def test_vectors_are_whitened_by_the_statistics_given(tiny_bert) -> None:
+    raw = reader(tiny_bert).encode(TEXTS).vectors
+    whitening = fit_whitening(raw, method="pca", dim=2)
+    encoder = TunedEncoder(reader(tiny_bert), TEXTS, tuning=Tuning(how="lora"), whitening=whitening)
+    received = encoder(torch.tensor([3, 0]))
+    torch.testing.assert_close(received, whitening(raw)[[3, 0]], atol=1e-3, rtol=1e-3)
+
+
+def test_more_layers_than_there_are_is_an_error(tiny_gpt) -> None:
+    with pytest.raises(EncoderError, match=r"text_tuning_layers: .* has 2 layers, received 3"):
+        tuned(tiny_gpt, "last_layers", num_layers=3)

@@ -111,10 +111,11 @@ def exported(
 def _quiet() -> Iterator[None]:
     """Silence what converters say of themselves; standard output is for results alone.
 
-    ONNX Runtime's quantiser sets up the root logger when it is imported, which is undone.
+    ONNX Runtime's quantiser sets up the root logger when it is imported, and NNCF the class of all
+    loggers to come; both are undone.
     """
     root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
+    level, handlers, kind = root.level, root.handlers[:], logging.getLoggerClass()
     for name in ("torch.onnx", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -124,6 +125,7 @@ def _quiet() -> Iterator[None]:
         finally:
             root.setLevel(level)
             root.handlers[:] = handlers
+            logging.setLoggerClass(kind)
 
 
 def _fill(

@@ -102,11 +102,15 @@ def test_neither_exporting_nor_running_opens_a_socket(
 
 @pytest.mark.slow
 def test_exporting_leaves_the_log_and_the_environment_alone(tiny_bert, tmp_path) -> None:
-    root = logging.getLogger()
-    before = root.level, root.handlers[:], dict(os.environ)
+    def state() -> tuple[object, ...]:
+        root = logging.getLogger()
+        handlers = [(one, one.level) for one in root.handlers]
+        return root.level, handlers, logging.getLoggerClass(), dict(os.environ)
+
+    before = state()
     encoder(tiny_bert, "onnx", "int8", tmp_path).encode(["toy story"])
     encoder(tiny_bert, "openvino", "int8", tmp_path).encode(["toy story"])
-    assert before == (root.level, root.handlers[:], dict(os.environ))
+    assert state() == before
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def converted(module: Any, values: tuple[Tensor, ...], *, is_int8: bool) -> Save
         if is_int8:
             import nncf
 
-            nncf.set_log_level(logging.ERROR)
+            # nncf's own set_log_level would raise the level of whatever handlers listen to it too.
+            logging.getLogger("nncf").setLevel(logging.ERROR)
             model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
 
     def save(folder: Path) -> None:

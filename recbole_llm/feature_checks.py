@@ -124,6 +124,11 @@ def classifier_problems(settings: Mapping[str, Any]) -> list[str]:
         for key in ("text_dim", "text_control", "whitening_dim")
         if settings.get(key) not in (None, "none")
     ]
+    if (backend := settings.get("text_backend") or "torch") != "torch":
+        problems.append(
+            f"text_backend: a classifier's encoder needs gradients, which {backend} has not. Use "
+            "torch."
+        )
     if settings.get("benchmark_filename"):
         problems.append(
             "benchmark_filename: a classifier finds histories in one .inter file. Leave it out."

@@ -167,8 +167,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
     report = _report(trainer, config, train_data=train_data, test_data=test_data, run_dir=run_dir)
-    classification = trainer.evaluator.report
-    _log_results(config, best_valid_result, test_result, classification)
+    _log_results(config, best_valid_result, test_result, report["classification"])
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -183,8 +182,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         "run_dir": str(run_dir),
     }
     if current_world().is_first:
-        facts = {"curve": trainer.curve, **report, "classification": classification}
-        facts |= provenance(config, model)
+        facts = {"curve": trainer.curve, **report, **provenance(config, model)}
         if saved:  # the weights on disk are those that were tested
             keep_catalogue(run_dir, model=model, dataset=dataset)
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})
@@ -195,16 +193,17 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
 def _report(
     trainer: Any, config: LLMConfig, *, train_data: Any, test_data: Any, run_dir: Path
 ) -> dict[str, Any]:
-    """Write the ranks of the last evaluation, if it left any, and return what they tell."""
+    """Write the ranks of the last evaluation, if it left any, and return what it tells."""
+    found = {"classification": trainer.evaluator.report}
     if trainer.ranking is None:
-        return NO_REPORT
+        return found | NO_REPORT
     parts = {"train": train_data.dataset, "test": test_data.dataset}
     ranks = named_ranks(trainer.ranking, **parts)
     write_ranks(run_dir, ranks)
     cold = cold_items(config, train_data.dataset)
     among_cold = None if cold is None else trainer.rank_among(test_data, cold)
     facts = {"config": config, "model": trainer.model, **parts}
-    return report_of(trainer.ranking, ranks, among_cold=among_cold, **facts)
+    return found | report_of(trainer.ranking, ranks, among_cold=among_cold, **facts)
 
 
 def _seconds(trainer: Any) -> dict[str, float]:

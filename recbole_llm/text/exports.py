@@ -116,7 +116,7 @@ def _quiet() -> Iterator[None]:
     """
     root = logging.getLogger()
     level, handlers, kind = root.level, root.handlers[:], logging.getLoggerClass()
-    for name in ("torch.onnx", "torch.utils.cpp_extension"):
+    for name in ("onnxruntime", "torch.onnx", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -138,10 +138,7 @@ def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> 
         if folder is None:
             place, revision = hub.locate(spec.name, spec.revision)
         model = SentenceTransformer(
-            place,
-            device=device,
-            revision=revision,
-            trust_remote_code=spec.trust_remote_code,
+            place, device=device, revision=revision, trust_remote_code=spec.trust_remote_code
         )
     except hub.failures() as error:
         words = hub.why_not(spec.name, error, revision=spec.revision, known=BUNDLED)
@@ -155,11 +152,12 @@ def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> 
     _prepare_padding(model)
     if not spec.prompt and any(model.prompts.values()):
         logger.warning("%s has prompts and text_prompt has none: %s", spec.name, model.prompts)
+    made_of = spec.fingerprint(device)
     replace_transformer(
         model.eval(),
         backend=spec.backend,
         precision=precision,
-        fingerprint={key: spec.fingerprint(device)[key] for key in ("name", "weights")},
+        fingerprint={key: made_of[key] for key in ("name", "weights")},
         cache=cache_folder(cache) / "models",
     )
     return model

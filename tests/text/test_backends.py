@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,19 @@ def test_neither_exporting_nor_running_opens_a_socket(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where))
     encoder(tiny_bert, backend, dtype, tmp_path).encode(["toy story"])
     assert not asked and len(list((tmp_path / "models").glob("*/manifest.json"))) == 1
+
+
+@pytest.mark.slow
+def test_a_quantiser_keeps_its_steps_to_itself(tiny_bert, tmp_path) -> None:
+    code = (
+        "import sys; from recbole_llm.text.encoders import TextEncoder; "
+        "from recbole_llm.text.models import EncoderSpec; "
+        "spec = EncoderSpec(name=sys.argv[1], backend='onnx', dtype='int8'); "
+        "TextEncoder(spec, cache=sys.argv[2]).encode(['toy story'])"
+    )
+    command = [sys.executable, "-c", code, str(tiny_bert), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "quantiz" not in done.stdout + done.stderr
 
 
 @pytest.mark.slow

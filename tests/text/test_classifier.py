@@ -223,6 +223,7 @@ def test_negatives_may_be_drawn_where_nothing_is_rated(tiny_bert, tmp_path) -> N
     ("settings", "words"),
     [
         ({"eval_args": {"mode": "full"}}, "eval_args.mode: a classifier reads each pair"),
+        ({"text_backend": "onnx"}, "needs gradients, which onnx has not"),
         ({"eval_args": {"mode": "uni1"}}, "threshold: makes the labels, and so do drawn"),
         ({"threshold": {"a": 1, "b": 2}}, "threshold: must be one column"),
         ({"classifier_layers": -1}, "classifier_layers: must be greater"),

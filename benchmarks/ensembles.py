@@ -41,8 +41,8 @@ def combinations(planned: Sequence[Planned]) -> Iterator[tuple[str, list[Planned
             yield " + ".join(rows), here
 
 
-def evaluated(name: str, runs: Sequence[Planned]) -> dict[str, Any]:
-    """Return what an ensemble reaches and which runs it is of."""
+def evaluated(name: str, runs: Sequence[Planned], *, by: str | None) -> dict[str, Any]:
+    """Return what an ensemble reaches, which runs it is of and the commit that it is evaluated by."""
     found = evaluate_ensemble([run_folder(one) for one in runs])
     spec = runs[0].spec
     return {
@@ -51,7 +51,7 @@ def evaluated(name: str, runs: Sequence[Planned]) -> dict[str, Any]:
         "label": name,
         "runs": [one.spec.path for one in runs],
         **{key: found[key] for key in ("filter_seen", "valid_result", "test_result")},
-        "commit": commit(),
+        "commit": by,
     }
 
 
@@ -62,9 +62,9 @@ def main() -> None:
     _, specs = check_suite(suite, data_path=folder)
     root = Path("results") / suite.stem
     planned, _ = plan(specs, root)
-    found = []
+    found, by = [], commit()  # before what is written here differs from it
     for name, runs in combinations(planned):
-        found.append(evaluated(name, runs))
+        found.append(evaluated(name, runs, by=by))
         print(f"{runs[0].spec.ruler or ''} {name}, {len(runs)} runs: {found[-1]['test_result']}")
         write_json(root / "ensembles.json", found)
 

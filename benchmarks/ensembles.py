@@ -42,7 +42,7 @@ def combinations(planned: Sequence[Planned]) -> Iterator[tuple[str, list[Planned
 
 
 def evaluated(name: str, runs: Sequence[Planned], *, by: str | None) -> dict[str, Any]:
-    """Return what an ensemble reaches, which runs it is of and the commit that it is evaluated by."""
+    """Return what an ensemble reaches, its runs, and the commit that evaluates it."""
     found = evaluate_ensemble([run_folder(one) for one in runs])
     spec = runs[0].spec
     return {

@@ -25,7 +25,8 @@ from recbole_llm.feature_checks import (
 )
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
-from recbole_llm.settings import RecBoleBounds, Settings, find_problems
+from recbole_llm.recbole_bounds import RecBoleBounds
+from recbole_llm.settings import Settings, find_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
 CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position of a window

@@ -187,8 +187,7 @@ def _encode(argv: Sequence[str]) -> None:
         return
     arguments, files = _request(argv)
     arguments.setdefault("model", "LLMInterestLinear")
-    from recbole_llm.encode_command import OPTIONS, encode_shards
-    from recbole_llm.quick_start import encode
+    from recbole_llm.encode_command import OPTIONS, encode, encode_shards
 
     options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
     if options:

@@ -1,4 +1,4 @@
-"""``recbole-llm encode --shards``: texts of a catalogue of any size, here or on a Ray cluster."""
+"""``recbole-llm encode``: texts of a dataset, or of a catalogue of any size, here or on Ray."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from recbole_llm.build import create_dataset
 from recbole_llm.cluster import cluster, require_room
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.features import encoder_spec
 from recbole_llm.errors import RequestError, StoreError
 from recbole_llm.files import sha256
+from recbole_llm.plugin import MODELS
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.entries import cache_folder
@@ -27,6 +29,38 @@ from recbole_llm.text.stream import ItemFile
 
 OPTIONS = ("shards", "items", "address", "gpus", "cpus", "workers")
 PLACE = "recbole-llm encode"
+
+
+def encode(
+    config_file_list: Sequence[str] | None = None, arguments: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Encode a dataset's item texts into the cache and train nothing.
+
+    Args:
+        config_file_list: YAML files of settings.
+        arguments: Settings as raw strings; ``dataset`` and ``model`` among them.
+
+    Returns:
+        Shape, cache key, seconds and coverage of the vectors.
+
+    Raises:
+        RequestError: If the request is wrong.
+    """
+    config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
+    if config["item_features"] is None:
+        raise RequestError(
+            f"model: {config['model']} takes no vectors of text. Use one of "
+            f"{', '.join(MODELS)}, or set item_features."
+        )
+    vectors = create_dataset(config).item_vectors()
+    if vectors is None:
+        raise RequestError(f"item_features: must name text, received {config['item_features']!r}.")
+    return {
+        "dataset": config["dataset"],
+        "shape": list(vectors.table.shape),
+        "seconds": vectors.seconds,
+        **vectors.facts(),
+    }
 
 
 def encode_shards(

@@ -16,13 +16,12 @@ from typing import Any
 
 from recbole.utils import get_environment, set_color
 
-from recbole_llm.build import build_model, create_dataset, prepare, trainer_class
+from recbole_llm.build import build_model, prepare, trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.files import write_json
 from recbole_llm.launch import refuse_too_many, run_in_processes
 from recbole_llm.log import no_log, run_log
-from recbole_llm.plugin import MODELS
 from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.ranks import write_ranks
 from recbole_llm.recommend.keep import keep_catalogue
@@ -267,35 +266,3 @@ def load_run(
     load_checkpoint(run_dir / WEIGHTS, model, device=config["device"])
     model.eval()
     return (config, model, dataset, *loaders)
-
-
-def encode(
-    config_file_list: Sequence[str] | None = None, arguments: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Encode a dataset's item texts into the cache and train nothing.
-
-    Args:
-        config_file_list: YAML files of settings.
-        arguments: Settings as raw strings; ``dataset`` and ``model`` among them.
-
-    Returns:
-        Shape, cache key, seconds and coverage of the vectors.
-
-    Raises:
-        RequestError: If the request is wrong.
-    """
-    config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
-    if config["item_features"] is None:
-        raise RequestError(
-            f"model: {config['model']} takes no vectors of text. Use one of "
-            f"{', '.join(MODELS)}, or set item_features."
-        )
-    vectors = create_dataset(config).item_vectors()
-    if vectors is None:
-        raise RequestError(f"item_features: must name text, received {config['item_features']!r}.")
-    return {
-        "dataset": config["dataset"],
-        "shape": list(vectors.table.shape),
-        "seconds": vectors.seconds,
-        **vectors.facts(),
-    }

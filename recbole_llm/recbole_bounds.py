@@ -1,0 +1,57 @@
+"""The schema of those settings of RecBole's that it does not check itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+AnyCase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+class RecBoleBounds(BaseModel):
+    """Bounds of RecBole's settings, which it does not check itself."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    learning_rate: float = Field(default=1e-3, gt=0, le=10, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    train_batch_size: int = Field(default=1, ge=1)
+    eval_batch_size: int = Field(default=1, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    eval_step: int = Field(default=1, ge=0)
+    stopping_step: int = Field(default=1, ge=0)
+    MAX_ITEM_LIST_LENGTH: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    hidden_dropout_prob: float = Field(default=0.0, ge=0, lt=1)
+    attn_dropout_prob: float = Field(default=0.0, ge=0, lt=1)
+    n_layers: int = Field(default=1, ge=1)
+    inner_size: int = Field(default=1, ge=1)
+    topk: int | list[int] = 10
+    metrics: str | Annotated[list[str], Field(min_length=1)] = "NDCG"
+    valid_metric: str = "NDCG@10"
+    eval_args: dict[str, Any] = {}
+    train_neg_sample_args: dict[str, Any] | None = None
+    load_col: dict[str, list[str] | None] | None = None
+    unload_col: dict[str, list[str]] | None = None
+    val_interval: dict[str, str] | None = None
+    clip_grad_norm: dict[str, float | int] | None = None
+    field_separator: str = Field(default="\t", min_length=1)
+    seq_separator: str = Field(default=" ", min_length=1)
+    learner: Annotated[
+        Literal["adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"], AnyCase
+    ] = "adam"
+    state: Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase] = "info"
+    data_path: str = ""
+    checkpoint_dir: str = ""
+    use_gpu: bool = True
+    reproducibility: bool = True
+    show_progress: bool = True
+
+    @field_validator("topk", mode="before")
+    @classmethod
+    def _positive(cls, topk: Any) -> Any:
+        cutoffs = topk if isinstance(topk, list) else [topk]
+        if not cutoffs or any(type(k) is not int or k < 1 for k in cutoffs):
+            raise ValueError("must be a positive integer or a list of them")
+        return topk

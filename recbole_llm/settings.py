@@ -77,8 +77,8 @@ class Settings(BaseModel):
     """Folder of the vector cache; the user's cache folder by default."""
     text_control: Literal["none", "random", "shuffled"] = "none"
     """Control experiments: random vectors, or the vectors of other items."""
-    whitening: Literal["none", "zca", "pca"] = "zca"
-    """Treatment of the vectors before the model."""
+    whitening: Literal["none", "standard", "zca", "pca"] = "zca"
+    """Treatment of the vectors before the model; standard scales each entry alone."""
     whitening_dim: int | None = Field(default=None, ge=1)
     """Dimensions that pca keeps; all by default."""
     empty_text: Literal["zero", "id", "error"] = "zero"

@@ -97,3 +97,24 @@ def whiten(vectors: Tensor, *, method: str, dim: int | None = None) -> Tensor:
     """
     fitted = fit_whitening(vectors, method=method, dim=dim)
     return vectors.float() if fitted is None else fitted(vectors)
+
+
+def anisotropy(vectors: Tensor) -> float | None:
+    """Return the mean cosine of all pairs of vectors, 0 where they point anywhere alike.
+
+    Language models crowd theirs in a narrow cone (Ethayarajh, 2019, arXiv 1909.00512). The sum over
+    pairs follows from the length of the sum of the unit vectors.
+
+    Args:
+        vectors: ``(n, D)``; those of length 0 have no direction and are left out.
+
+    Returns:
+        -1 to 1, or None of fewer than two vectors.
+    """
+    length = vectors.norm(dim=1, keepdim=True)
+    number = int((length > 0).sum())
+    if number < 2:
+        return None
+    unit = vectors / torch.where(length > 0, length, 1.0)
+    total = unit.sum(0, dtype=torch.float64)
+    return float((total.square().sum() - number) / (number * (number - 1)))

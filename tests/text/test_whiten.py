@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_llm.errors import RequestError
-from recbole_llm.text.whiten import fit_whitening, whiten
+from recbole_llm.text.whiten import anisotropy, fit_whitening, whiten
 
 
 def correlated(count: int = 500) -> torch.Tensor:
@@ -98,3 +98,15 @@ def test_new_vectors_are_whitened_by_what_was_fitted(method: str, dim: int | Non
 
 def test_without_whitening_there_is_nothing_to_fit() -> None:
     assert fit_whitening(correlated(), method="none") is None
+
+
+def test_anisotropy_is_the_mean_cosine_of_all_pairs() -> None:
+    vectors = torch.tensor([[2.0, 0.0], [0.0, 0.5], [-3.0, 0.0], [0.0, 0.0]])  # the last has none
+    assert anisotropy(vectors) == pytest.approx((0 - 1 + 0) / 3)
+    assert anisotropy(correlated()) == pytest.approx(mean_cosine(correlated()), abs=1e-5)
+    assert anisotropy(vectors[2:]) is None
+
+
+def mean_cosine(vectors: torch.Tensor) -> float:
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    return float((unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool)].mean())

@@ -221,7 +221,7 @@ BOARD = (
     "page/__init__",
     "page/content",
 )
-NO_TORCH = ("bench.results", "bench.specs", "bench.plan", "bench.runner", "job")
+NO_TORCH = ("bench.results", "bench.suite", "bench.specs", "bench.plan", "bench.runner", "job")
 TORCH_ONLY = (
     "model/items.py",
     "model/adaptors.py",

@@ -21,7 +21,8 @@ from recbole_llm.bench.results import (
     read_record,
     record_problems,
 )
-from recbole_llm.bench.specs import RunSpec, Suite
+from recbole_llm.bench.specs import RunSpec
+from recbole_llm.bench.suite import Suite
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
 from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute, of_all_machines
@@ -101,7 +102,7 @@ class Runner:
             yield one, job
 
     def _job(self, one: Planned) -> Job:
-        spec, run_dir = one.spec, run_folder(one)
+        spec, run_dir, base = one.spec, run_folder(one.record), one.spec.reranked
         return Job(
             model=spec.model,
             dataset=spec.dataset,
@@ -111,6 +112,8 @@ class Runner:
             data_path=None if spec.dataset == "ml-100k" else str(self.data_path.resolve()),
             folder=str(Path.cwd()),
             is_fresh=self.is_forced or (run_dir / RECORDED).exists(),
+            rerank=None if base is None else str(run_folder(one.root / base.path)),
+            top=spec.rerank.top if spec.rerank else 0,
         )
 
     def _keep(self, one: Planned, outcome: Outcome) -> bool:
@@ -167,19 +170,23 @@ def _plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
     }
 
 
-def run_folder(one: Planned) -> Path:
+def run_folder(place: Path) -> Path:
     """Return the directory of a run, a function of its record's path, so that it can be resumed."""
-    record = one.record.resolve()
-    here = Path.cwd()
+    record, here = place.resolve(), Path.cwd()
     parts = record.relative_to(here).parts if here in record.parents else record.parts[1:]
     return (RUNS / Path(*parts)).with_suffix("").resolve()
 
 
 def command_of(spec: RunSpec) -> str:
-    """Return the command line that runs a run again."""
+    """Return the command line that runs a run again, or the three that re-rank another."""
     given = {"model": spec.model, "dataset": spec.dataset, "seed": spec.seed, **spec.settings}
     words = [f"--{key}={_word(key, value)}" for key, value in given.items()]
-    return shlex.join(["run_recbole", *words])
+    run = shlex.join(["run_recbole", *words])
+    if spec.rerank is None or spec.reranked is None:
+        return run
+    lists = f"{command_of(spec.reranked)} --run_dir=lists"
+    rerank = f"recbole-llm rerank lists --by=classifier --top={spec.rerank.top}"
+    return f"{lists} && {run} --run_dir=classifier && {rerank}"
 
 
 def _word(key: str, value: Any) -> str:
@@ -208,7 +215,7 @@ def _write_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) 
             partial.write_bytes(ranks)
     write_json(one.record, record)
     one.failure.unlink(missing_ok=True)
-    run_dir = run_folder(one)
+    run_dir = run_folder(one.record)
     if run_dir.is_dir():  # on a cluster it may be another machine's
         (run_dir / RECORDED).touch()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_llm.bench.specs import OF_A_MACHINE, expand, read_suite
+from recbole_llm.bench.specs import expand
+from recbole_llm.bench.suite import OF_A_MACHINE, read_suite
 from recbole_llm.errors import RequestError
 from recbole_llm.resume import FREE
 

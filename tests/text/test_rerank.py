@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from recbole_llm import run_recbole
+from recbole_llm.bench.results import record_problems
 from recbole_llm.cli import main
 from recbole_llm.errors import RequestError
+from recbole_llm.job import Job
+from recbole_llm.job_child import CLASSIFIER, train_and_rerank
 from recbole_llm.model.classifier import LLMInterestClassifier
 from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.ranks import read_ranks
@@ -29,6 +32,11 @@ PURCHASES = {
     "threshold": None, "eval_args": {**LEAVE_ONE_OUT, "mode": "uni1"}, "epochs": 1,
     "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}, "text_max_length": 16,
     "text_dtype": "float32", "enable_amp": False, "classifier_layers": 0,
+}  # fmt: skip
+
+OF_A_SUITE = {
+    "suite": "s", "label": "a", "role": "model", "spec_id": "0", "command": "c",
+    "spec": {"model": "LLMInterestClassifier", "dataset": "shop", "seed": 2020, "settings": {}},
 }  # fmt: skip
 
 
@@ -141,6 +149,25 @@ def test_the_command(train, capsys) -> None:
     assert "LLMInterestLinear, which is no classifier" in capsys.readouterr().err
     assert main(["rerank", str(lists), f"--by={classifier}", "--top=10"]) == 2
     assert "at most 9 items" in capsys.readouterr().err
+
+
+def test_a_job_trains_a_classifier_and_re_ranks(train, tmp_path) -> None:
+    lists, classifier = train("LLMInterestLinear"), train("LLMInterestClassifier")
+    settings = stored(classifier)["settings"]
+    keys = {*PURCHASES, "text_encoder"}
+    job = Job(
+        model="LLMInterestClassifier", dataset="shop", seed=settings["seed"],
+        settings={key: settings.get(key) for key in keys}, run_dir=str(tmp_path / "run"),
+        data_path=settings["data_path"], folder=str(tmp_path), is_fresh=False, top=3,
+    )  # fmt: skip
+    with pytest.raises(RequestError, match="holds no finished run on this machine"):
+        train_and_rerank(job, tmp_path)
+    train_and_rerank(job, lists)
+    pair = RerankedRun.load(lists, by=tmp_path / "run" / CLASSIFIER, top=3)
+    found = stored(tmp_path / "run")
+    assert found["test_result"] == pair.metrics(pair.ranking(pair.test), pair.test)
+    assert found["reranked"]["model"] == "LLMInterestLinear"
+    assert record_problems(found | OF_A_SUITE) == []
 
 
 def test_a_classifier_that_may_know_the_test_is_refused(train) -> None:

@@ -108,4 +108,6 @@ def test_the_shipped_suites_are_sound(file: Path) -> None:
     assert suite.about and roles.count("control") >= 5
     if file.stem != "ablation":  # which compares parts of one model
         of_role = {label for label, row in suite.models.items() if row.role == "baseline"}
-        assert suite.claim is not None and set(suite.claim.against) == of_role
+        assert suite.claim is not None
+        if file.stem != "encoders":  # whose two recommenders have anchors each
+            assert set(suite.claim.against) == of_role

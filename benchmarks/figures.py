@@ -94,6 +94,18 @@ def encoders() -> str:
     return "\n".join(lines) + "\n"
 
 
+def scale() -> str:
+    """Return what encode_scale.py measured, for docs/encoders.md."""
+    one = read("encode_scale.json")
+    return (
+        f"{one['items']:,} texts through a tiny BERT ({one['texts_per_second']:,.0f} a second on "
+        f"one thread), killed after {one['killed_at_shards']} of {one['shards']} shards: "
+        f"{one['encoded_after_the_kill']:,} were left to encode, each text is there once, and the "
+        f"memory of the process was {one['mib_of_the_first_eighth']:,.0f} MiB in the first eighth "
+        f"and {one['mib_at_the_kill']:,.0f} MiB at the kill (`benchmarks/encode_scale.py`).\n"
+    )
+
+
 def speed_rows(speed: Mapping[str, Any]) -> Iterator[Row]:
     """Yield a row for each figure of speed.py's sections that have been measured."""
     for section, make in SPEED_ROWS.items():
@@ -249,7 +261,7 @@ def main() -> None:
     """Put tables between the marks of README and docs/encoders.md, and write the page."""
     (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     fill("README.md", {"figures": table(), "leaderboards": leaderboards()})
-    fill("docs/encoders.md", {"figures": encoders()})
+    fill("docs/encoders.md", {"figures": encoders(), "scale": scale()})
 
 
 def fill(page: str, contents: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Writes the figures of README and docs/encoders.md, the leaderboards, and docs/ablations.md.
+"""Writes the figures of README and of pages in docs/, the leaderboards, and docs/ablations.md.
 
 uv run python benchmarks/figures.py
 """
@@ -104,6 +104,36 @@ def scale() -> str:
         f"memory of the process was {one['mib_of_the_first_eighth']:,.0f} MiB in the first eighth "
         f"and {one['mib_at_the_kill']:,.0f} MiB at the kill (`benchmarks/encode_scale.py`).\n"
     )
+
+
+def faithful() -> str:
+    """Return the table of deletion curves for docs/movement.md."""
+    found = read("faithfulness/faithfulness.json")
+    lines = [
+        f"{found['users']} users of ml-100k, {found['most']} events deleted; scores in standard "
+        "deviations, ± the standard error over users:",
+        "",
+        "| order of deletion | area | below random deletion's |",
+        "|---|---|---|",
+    ]
+    for name, gain in sorted(found["gains"].items(), key=lambda one: found["areas"][one[0]]):
+        below = f"{gain['below_random']:+.3f} ± {gain['standard_error']:.3f}"
+        cells = name, f"{found['areas'][name]:.3f}", "–" if name == "at random" else below
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def recalls() -> str:
+    """Return the table of approximate lists for docs/recommend.md."""
+    lines = ["| items | recall of exact lists of 10 | exact, ms a list | approximate, ms a list |"]
+    lines += ["|---|---|---|---|"]
+    for file, what in (("ml-100k", "of a run on ml-100k"), ("random", "made at random")):
+        one = read(f"recall/{file}.json")
+        lines.append(
+            f"| {one['items']:,}, {what} | {one['recall']:.3f} | {one['exact_ms']:.2f} "
+            f"| {one['approximate_ms']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def speed_rows(speed: Mapping[str, Any]) -> Iterator[Row]:
@@ -258,10 +288,12 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Put tables between the marks of README and docs/encoders.md, and write the page."""
+    """Put tables between the marks of pages, and write docs/ablations.md."""
     (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     fill("README.md", {"figures": table(), "leaderboards": leaderboards()})
     fill("docs/encoders.md", {"figures": encoders(), "scale": scale()})
+    fill("docs/movement.md", {"faithfulness": faithful()})
+    fill("docs/recommend.md", {"recall": recalls()})
 
 
 def fill(page: str, contents: Mapping[str, str]) -> None:

@@ -6,8 +6,8 @@ Recall is the share of an exact list that the approximate one holds. Of a run: i
 interests of its users. Without one: random items about a thousand centres, of lengths that differ,
 and interests about the same centres, which is harder than items of real texts. Both searches use
 the threads that they are given (OMP_NUM_THREADS) and answer tiles of requests, as recommending
-does. In results/recall: random items, and the run that ``recbole-llm bench benchmarks/ml-100k.yaml``
-made of LLMInterestLSTM, seed 2021.
+does. In results/recall: random items, and the items of LLMInterestLSTM, seed 2021, of
+``recbole-llm bench benchmarks/ml-100k.yaml``.
 """
 
 from __future__ import annotations

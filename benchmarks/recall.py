@@ -102,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = measure_random(asked.items, size=asked.size, k=asked.k, number=asked.interests)
     print(json.dumps(found))
     if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
         name = Path(asked.run).name if asked.run else None
         write_json(asked.out, {"commit": commit(), "run": name, **found})
 

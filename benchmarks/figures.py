@@ -1,4 +1,4 @@
-"""Writes the figures of README and docs/encoders.md, the leaderboards, and docs/ablations.md.
+"""Writes the figures of README and of pages in docs/, the leaderboards, and docs/ablations.md.
 
 uv run python benchmarks/figures.py
 """
@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_llm.bench.results import read_records
+
 ROOT = Path(__file__).parents[1]
 BOARDS = ("ml-100k", "ml-1m")  # those of these suites in the README that have results
+SHARES = ("zero-shot", "1 %", "5 %", "10 %", "all users")  # of docs/transfer.md
 LEAST_COSINE = 0.999  # of an encoder that is as good as float32
 
 
@@ -239,6 +242,30 @@ def ablations() -> str:
     return "\n".join(lines) + "\n"
 
 
+def transfer() -> str:
+    """Return the table of docs/transfer.md: test NDCG@10 by what was begun with and trained on."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for record in read_records(ROOT / "results" / "transfer")[0]:
+        who, _, trained_on = record.facts["label"].partition(", ")
+        score = record.facts["test_result"]["ndcg@10"]
+        scores.setdefault((who, trained_on), []).append(score)
+    if not scores:
+        return "Not measured yet.\n"
+    beginnings, shares = (list(dict.fromkeys(names)) for names in zip(*sorted(scores), strict=True))
+    shares = [share for share in SHARES if share in shares]
+    lines = [f"| begins with | {' | '.join(shares)} |", f"|---{'|---' * len(shares)}|"]
+    for who in beginnings:
+        cells = [spread(scores[who, share]) if (who, share) in scores else "" for share in shares]
+        lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
+    seeds = max(map(len, scores.values()))
+    others = (
+        f"{who} {spread(found)}" for (who, what), found in scores.items() if what not in SHARES
+    )
+    lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
+    lines += [f"Controls: {'; '.join(others)}."]
+    return "\n".join(lines) + "\n"
+
+
 def spread(values: list[float]) -> str:
     """Return mean ± standard deviation; of one value there is no deviation."""
     deviation = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
@@ -246,10 +273,11 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Put tables between the marks of README and docs/encoders.md, and write the page."""
+    """Put tables between the marks of README and pages in docs/, and write the ablations."""
     (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     fill("README.md", {"figures": table(), "leaderboards": leaderboards()})
     fill("docs/encoders.md", {"figures": encoders()})
+    fill("docs/transfer.md", {"figures": transfer()})
 
 
 def fill(page: str, contents: Mapping[str, str]) -> None:

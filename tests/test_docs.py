@@ -64,6 +64,11 @@ def test_the_targets_page_says_what_the_records_say() -> None:
     assert (ROOT / "docs" / "targets.md").read_text(encoding="utf-8") == page
 
 
+def test_the_transfer_page_shows_the_figures_that_were_measured() -> None:
+    table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["transfer"]()
+    assert table in (ROOT / "docs" / "transfer.md").read_text(encoding="utf-8")
+
+
 def test_the_encoders_page_shows_the_figures_that_were_measured() -> None:
     table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["encoders"]()
     assert table in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")

@@ -11,14 +11,15 @@ import torch
 
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError, RunDirError, all_problems
+from recbole_llm.files import sha256
 from recbole_llm.parsing import load_yaml
 from recbole_llm.provenance import data_sha256
-from recbole_llm.run_dir import CONFIG, RESULT, read_json
+from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, read_json
 
 # Settings that change where or how loudly a run runs, not its numbers.
 FREE = frozenset(
     {"run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress",
-     "state", "log_wandb", "wandb_project"}
+     "state", "log_wandb", "wandb_project", "init_from"}
 )  # fmt: skip
 
 
@@ -90,6 +91,8 @@ class StoredRun:
         unsaid = {key: value for key, value in self.facts["settings"].items() if key not in words}
         config = LLMConfig(names["model"], names["dataset"], None, unsaid | given, arguments=words)
         self._require_same_settings(config.resolved)
+        if "init_from" in words or given.get("init_from") is not None:
+            self._require_same_source(Path(config.resolved["init_from"]))
         is_said = "trust_remote_code" in words or "trust_remote_code" in given
         return self.config(
             trust_remote_code=is_said and bool(config.resolved.get("trust_remote_code")),
@@ -120,6 +123,14 @@ class StoredRun:
         if problems:
             place = f"{self.run_dir} cannot go on with other settings. Start a new run"
             raise RequestError(all_problems(place, problems))
+
+    def _require_same_source(self, named: Path) -> None:
+        weights, kept = named / WEIGHTS, self.facts.get("source") or {}
+        if not weights.is_file() or sha256(weights) != kept.get("weights_sha256"):
+            raise RequestError(
+                f"init_from: {self.run_dir} began with other weights than {weights}. Leave it out, "
+                "or start a new run."
+            )
 
     def _require_same_data(self, config: LLMConfig) -> None:
         for name, digest in data_sha256(config).items():

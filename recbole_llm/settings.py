@@ -85,6 +85,12 @@ class Settings(BaseModel):
     """An item without text has the zero vector, has its id as text, or is an error."""
     min_text_coverage: float = Field(default=0.0, ge=0, le=1)
     """Share of the items that must have a text."""
+    init_from: str | None = None
+    """Directory of a finished run whose trained weights this one begins with (docs/transfer.md)."""
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training users that training sees; evaluation has all users."""
+    train_share_seed: int = Field(default=0, ge=0)
+    """Seed of their draw; a smaller share is part of a larger one."""
     interest_pooling: Literal["mean", "sum"] = "mean"
     """Whether the running interest E_u is the mean or the sum of the item vectors so far."""
     interest_combination: Literal["current", "sum", "gate"] = "current"

@@ -19,7 +19,7 @@ from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
 from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
 from recbole_llm.text.tuning import TunedEncoder, Tuning
-from recbole_llm.text.whiten import Whitening, fit_whitening
+from recbole_llm.text.whiten import KeptWhitening, Whitening, fit_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class ItemVectors:
     truncated: int
     raw: Tensor
     rows: Sequence[int]
-    whitening: Whitening | None = None
+    whitening: Whitening | KeptWhitening | None = None
     texts: Sequence[str] = ()
 
     def raw_table(self) -> np.ndarray:
@@ -68,7 +68,12 @@ class ItemVectors:
 
 
 def item_vectors(
-    config: Mapping[str, Any], *, folder: Path, dataset: str, catalogue: Sequence[str]
+    config: Mapping[str, Any],
+    *,
+    folder: Path,
+    dataset: str,
+    catalogue: Sequence[str],
+    whitening: KeptWhitening | None = None,
 ) -> ItemVectors | None:
     """Read, encode and treat the texts of a catalogue as the settings say.
 
@@ -77,6 +82,7 @@ def item_vectors(
         folder: Where ``<dataset>.item`` lies.
         dataset: The dataset's name.
         catalogue: Raw item ids; the first is padding.
+        whitening: Statistics of another catalogue to whiten by; this one's own by default.
 
     Returns:
         The vectors, or None where ``item_features`` does not name ``text``.
@@ -99,7 +105,9 @@ def item_vectors(
         cache=settings.text_cache_dir,
         show_progress=config["show_progress"],
     )
-    return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"])
+    return _encode(
+        texts, settings=settings, encoder=encoder, seed=config["seed"], whitening=whitening
+    )
 
 
 def catalogue_texts(
@@ -121,7 +129,12 @@ def catalogue_texts(
 
 
 def _encode(
-    texts: ItemTexts, *, settings: Settings, encoder: TextEncoder, seed: int
+    texts: ItemTexts,
+    *,
+    settings: Settings,
+    encoder: TextEncoder,
+    seed: int,
+    whitening: KeptWhitening | None,
 ) -> ItemVectors:
     store = VectorStore(Path(settings.text_cache_dir) if settings.text_cache_dir else None)
     rows = [row for row, text in enumerate(texts.texts, start=1) if text is not None]
@@ -134,12 +147,15 @@ def _encode(
         stored.truncated,
     )
     vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
-    table, whitening = whitened_table(
+    table, used = whitened_table(
         vectors,
         rows=rows,
         num_items=len(texts.texts) + 1,
         settings=settings,
         place=f"text vectors {stored.key}",
+        # Random vectors have no place among another catalogue's: their own statistics make them
+        # as white as the vectors that the weights know.
+        given=None if settings.text_control == "random" else whitening,
     )
     return ItemVectors(
         table=table,
@@ -151,14 +167,20 @@ def _encode(
         truncated=stored.truncated,
         raw=stored.vectors,
         rows=rows,
-        whitening=whitening,
+        whitening=used,
         texts=[text for text in texts.texts if text is not None],
     )
 
 
 def whitened_table(
-    vectors: Tensor, *, rows: Sequence[int], num_items: int, settings: Settings, place: str
-) -> tuple[Tensor, Whitening | None]:
+    vectors: Tensor,
+    *,
+    rows: Sequence[int],
+    num_items: int,
+    settings: Settings,
+    place: str,
+    given: KeptWhitening | None = None,
+) -> tuple[Tensor, Whitening | KeptWhitening | None]:
     """Return whitened vectors in the rows of their items, all others zero.
 
     Args:
@@ -167,6 +189,7 @@ def whitened_table(
         num_items: N, padding included.
         settings: Our settings.
         place: What the vectors are, for an error.
+        given: Statistics to whiten by; those of the vectors by default.
 
     Returns:
         ``(N, D)`` float32, and what whitened them.
@@ -174,7 +197,9 @@ def whitened_table(
     Raises:
         NonFiniteError: If whitening made a value that is not finite.
     """
-    whitening = fit_whitening(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    whitening = given or fit_whitening(
+        vectors, method=settings.whitening, dim=settings.whitening_dim
+    )
     vectors = vectors.float() if whitening is None else whitening(vectors)
     if not torch.isfinite(vectors).all():
         raise NonFiniteError(

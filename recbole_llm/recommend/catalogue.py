@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recbole_llm.errors import RunDirError
 from recbole_llm.run_dir import CATALOGUE
+from recbole_llm.text.whiten import KeptWhitening
 from recbole_llm.train.checkpoints import read_tensors, write_tensors
 
 FORMAT = "recbole-llm catalogue 1"
@@ -52,9 +53,15 @@ class TextTreatment:
 
     def whiten(self, vectors: Tensor) -> Tensor:
         """Treat vectors ``(n, D)`` by the catalogue's statistics, ``(n, W)`` float32."""
+        whitening = self.whitening
+        return vectors if whitening is None else whitening(vectors)
+
+    @property
+    def whitening(self) -> KeptWhitening | None:
+        """The catalogue's statistics; None without whitening."""
         if self.mean is None or self.matrix is None:
-            return vectors
-        return ((vectors.double() - self.mean) @ self.matrix.double()).float()
+            return None
+        return KeptWhitening(self.mean, self.matrix)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_llm.errors import DataError, NonFiniteError
-from recbole_llm.settings import Settings
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.errors import DataError, NonFiniteError, RequestError
+from recbole_llm.settings import WORD_COUNTS, Settings
+from recbole_llm.text.counts import WordCounts
+from recbole_llm.text.encoders import Encoder, TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
 from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
 from recbole_llm.text.tuning import TunedEncoder, Tuning
-from recbole_llm.text.whiten import KeptWhitening, Whitening, fit_whitening
+from recbole_llm.text.whiten import KeptWhitening, Whitening, anisotropy, fit_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class ItemVectors:
         rows: Their rows in the table.
         whitening: What whitened them, None where nothing did.
         texts: What the encoder read, ``(n,)``.
+        per_second: Distinct texts a second when they were encoded, None where it is not known.
     """
 
     table: Tensor
@@ -54,6 +56,7 @@ class ItemVectors:
     rows: Sequence[int]
     whitening: Whitening | KeptWhitening | None = None
     texts: Sequence[str] = ()
+    per_second: float | None = None
 
     def raw_table(self) -> np.ndarray:
         """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
@@ -62,8 +65,17 @@ class ItemVectors:
         return table
 
     def facts(self) -> dict[str, Any]:
-        """Return what a result says of the text: cache key, coverage, texts cut."""
+        """Return what a result says of the text: cache key, speed, directions, coverage, texts cut.
+
+        ``anisotropy`` is that of the encoder's vectors, ``treated_anisotropy`` that of the vectors
+        which the model is given, after controls and whitening.
+        """
         about = {"key": self.key, "from_cache": self.from_cache, "truncated": self.truncated}
+        about |= {
+            "vectors_per_second": self.per_second,
+            "anisotropy": anisotropy(self.raw),
+            "treated_anisotropy": anisotropy(self.table[list(self.rows)]),
+        }
         return about | vars(self.report)
 
 
@@ -99,10 +111,10 @@ def item_vectors(
             f"{folder / dataset}.item: not one of {len(texts.texts)} items has a text. Choose "
             "other text_fields, or item_features: id."
         )
-    encoder = TextEncoder(
-        encoder_spec(settings),
+    encoder = text_encoder(
+        settings,
+        [text for text in texts.texts if text is not None],
         device=str(config["device"]),
-        cache=settings.text_cache_dir,
         show_progress=config["show_progress"],
     )
     return _encode(
@@ -132,7 +144,7 @@ def _encode(
     texts: ItemTexts,
     *,
     settings: Settings,
-    encoder: TextEncoder,
+    encoder: Encoder,
     seed: int,
     whitening: KeptWhitening | None,
 ) -> ItemVectors:
@@ -169,6 +181,7 @@ def _encode(
         rows=rows,
         whitening=used,
         texts=[text for text in texts.texts if text is not None],
+        per_second=stored.per_second,
     )
 
 
@@ -211,8 +224,38 @@ def whitened_table(
     return table, whitening
 
 
+def text_encoder(
+    settings: Settings, texts: Sequence[str], *, device: str, show_progress: bool = False
+) -> Encoder:
+    """Return what encodes texts as the settings say.
+
+    Args:
+        settings: Our settings.
+        texts: Those of the catalogue, to which ``tfidf`` is fitted.
+        device: ``cpu`` or ``cuda``.
+        show_progress: Whether to show a bar.
+    """
+    if settings.text_encoder in WORD_COUNTS:
+        return WordCounts(settings.text_encoder, texts, dim=settings.text_dim)
+    return TextEncoder(
+        encoder_spec(settings),
+        device=device,
+        cache=settings.text_cache_dir,
+        show_progress=show_progress,
+    )
+
+
 def encoder_spec(settings: Settings) -> EncoderSpec:
-    """Return the encoder that the settings ask for."""
+    """Return the language model that the settings ask for.
+
+    Raises:
+        RequestError: If they ask for counts of words.
+    """
+    if settings.text_encoder in WORD_COUNTS:
+        raise RequestError(
+            f"text_encoder: {settings.text_encoder} counts words, and this needs a language model. "
+            "Name one."
+        )
     return EncoderSpec(
         name=settings.text_encoder,
         revision=settings.text_revision,

@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_llm.errors import RunDirError
 from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.recommend.catalogue import TextTreatment
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.encoders import Encoder
 
 LEAST_COSINE = 0.98  # of one text's vectors in float32 and bf16: 0.999 and more
 
@@ -35,7 +35,7 @@ class NewTexts:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Encoder,
         *,
         treatment: TextTreatment,
         items: ItemRepresentation,
@@ -78,7 +78,7 @@ class NewTexts:
         )
         if not is_like:
             raise RunDirError(
-                f"{self.place}: text_encoder {self.encoder.spec.name!r} gives {stored.probe[:60]!r}"
+                f"{self.place}: text_encoder {self.encoder.name!r} gives {stored.probe[:60]!r}"
                 " another vector here than it gave the run. Restore the encoder, or train again."
             )
         self._is_checked = True

@@ -94,6 +94,8 @@ OURS = {
         "settings",
         "parsing",
         "plugin",
+        "log",
+        "provenance",
         "resume",
         "text",
         "data",
@@ -194,6 +196,7 @@ OURS = {
         "bench",
         "sweep",
         "recommend",
+        "plugin",
     },
     "__init__": {"plugin", "compat"},
 }

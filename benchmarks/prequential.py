@@ -162,9 +162,10 @@ def run_seed(
     for number, (begin, end) in enumerate(pairwise(cuts)):
         cases = stream.cases(slice(begin, end))
         found[POPULAR].append(popular(stream, cases, before=begin))
+        of_run = {run: ndcg(stream, run, cases, work=work) for run in set(runs.values())}
         for name, run in runs.items():
-            found[name].append(ndcg(stream, run, cases, work=work))
-            print(f"seed {seed}, period {number + 1}, {name}: {found[name][-1].mean():.4f}")
+            found[name].append(of_run[run])
+            print(f"seed {seed}, period {number + 1}, {name}: {of_run[run].mean():.4f}", flush=True)
         if end < cuts[-1]:
             for name, replay in ((UPDATED, asked.replay), (UNREPLAYED, 0.0)):
                 events = slice(begin, end)

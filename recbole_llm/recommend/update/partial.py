@@ -60,28 +60,18 @@ class Update:
     replay: float
 
     def windows(self) -> ReplaySampler:
-        """Return what is trained on.
-
-        Raises:
-            DataError: If no new event has another before it.
-        """
+        """Return what is trained on."""
         settings, config = Settings.from_config(self.config), self.config
         ends = self.grown.ends.numpy()
         starts = np.concatenate([[0], ends[:-1]])
         counts, old = ends - starts, np.zeros_like(ends)
         old[: len(self.before.ends)] = np.diff(self.before.ends.numpy(), prepend=0)
         num_old = np.maximum(old - 1, 0)
-        num_new = counts - 1 - num_old
-        if not num_new.any():
-            raise DataError(
-                "update: every new event is the first of its user, so that there is nothing to "
-                "learn from. Wait for more events."
-            )
         return ReplaySampler(
             items=self.grown.events.long(),
             starts=starts,
             num_old=num_old,
-            num_new=num_new,
+            num_new=counts - 1 - num_old,
             replay=self.replay,
             max_length=config["MAX_ITEM_LIST_LENGTH"],
             overlap=settings.window_overlap,
@@ -145,6 +135,11 @@ def fit_partial(
     files = {"inter": Path(inter)} | ({} if items is None else {"items": Path(items)})
     update = _update(stored, files, config=config, replay=replay)
     windows = update.windows()
+    if not windows.num_new.any():
+        raise DataError(
+            f"{inter}: every event is the first of its user, so that there is nothing to learn "
+            "from. Wait for more events."
+        )
     init_seed(config["seed"], config["reproducibility"])
     model = grown_model(stored, update.before, update.grown, config=config)
     place = _new_directory(stored, out)

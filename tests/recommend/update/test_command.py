@@ -56,7 +56,7 @@ def test_help_and_all_that_is_wrong_with_the_words(capsys) -> None:
         ("u1\ti0\t7.0\n\ti0\t9.0\n", "line 3 names no user"),
         ("u1\ti0\t\n", ":2: 1 rows have no finite time"),
         ("u1\ti0\tnoon\n", "column 'timestamp' must hold numbers, received 'noon'"),
-        ("w1\ti0\t1.0\nw2\ti0\t1.0\n", "every new event is the first of its user"),
+        ("w1\ti0\t1.0\nw2\ti0\t1.0\n", "every event is the first of its user"),
     ],
 )  # fmt: skip
 def test_a_file_that_will_not_do(ring_run, tmp_path, rows, words) -> None:

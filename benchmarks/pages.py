@@ -147,11 +147,39 @@ def transfer() -> str:
     return "\n".join(lines) + "\n"
 
 
+def updating() -> str:
+    """Return tables and figures of frozen against updated runs, for docs/updating.md."""
+    files = sorted((ROOT / "results" / "prequential").glob("*.json"))
+    return "".join(_over_time(read(f"prequential/{file.name}")) for file in files)
+
+
+def _over_time(found: Mapping[str, Any]) -> str:
+    """Return a dataset's table and figure."""
+    periods, seeds = found["periods"], len(found["seeds"])
+    cases, new = (sum(one[key] for one in periods) for key in ("cases", "cases_of_new_items"))
+    lines = [
+        f"**{found['model']} on {found['dataset']}**, trained on {found['base_events']:,} events, "
+        f"then {len(periods)} periods, {periods[0]['from']} to {periods[-1]['to']}: {cases:,} "
+        f"cases, {new:,} of items that are new. {seeds} {'seeds' if seeds > 1 else 'seed'}, "
+        f"`epochs` {found['epochs']}, `replay` {found['replay']:g}; NDCG@10, ± a standard error.",
+        "",
+        "| method | all cases | known items | new items | above frozen |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in found["methods"].items():
+        cells = [f"{statistics.mean(one[key]):.4f}" for key in ("all", "known_items", "new_items")]
+        gain = "{mean:+.4f} ± {standard_error:.4f}".format(**one["gain"])
+        lines.append(f"| {name} | {' | '.join(cells)} | {'–' if name == 'frozen' else gain} |")
+    lines += ["", f"![NDCG@10 over time](../results/prequential/{found['dataset']}.svg)", "", ""]
+    return "\n".join(lines)
+
+
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/encoders.md": {"figures": encoders, "scale": scale},
     "docs/movement.md": {"faithfulness": faithful},
     "docs/recommend.md": {"recall": recalls},
     "docs/transfer.md": {"figures": transfer},
+    "docs/updating.md": {"prequential": updating},
 }
 """By page, what stands between which marks."""
 

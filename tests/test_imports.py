@@ -94,6 +94,8 @@ OURS = {
         "settings",
         "parsing",
         "plugin",
+        "log",
+        "provenance",
         "resume",
         "text",
         "data",
@@ -212,6 +214,7 @@ OURS = {
         "bench",
         "sweep",
         "recommend",
+        "plugin",
     },
     "__init__": {"plugin", "compat"},
 }

@@ -7,6 +7,7 @@ and a history is gathered from one flat array when a batch asks for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class ExactOrder(Splits):
                 self.field2source[name], self.field2type[name] = source, kind
             frame[name] = self._column(table, name, kind)
         if self.time_field in frame and source is FeatureSource.INTERACTION:
-            _refuse_missing_times(path, table.lines, frame[self.time_field])
+            refuse_missing_times(path, table.lines, frame[self.time_field])
         return pd.DataFrame(frame)
 
     def _require_types(self, path: Path, types: dict[str, str]) -> None:
@@ -199,7 +200,12 @@ class ExactOrder(Splits):
             )
 
 
-def _refuse_missing_times(path: Path, lines: Any, times: np.ndarray) -> None:
+def refuse_missing_times(path: Path, lines: Sequence[int], times: np.ndarray) -> None:
+    """Refuse rows of a file that have no finite time.
+
+    Raises:
+        DataError: If there are any.
+    """
     missing = np.flatnonzero(~np.isfinite(times))
     if len(missing):
         raise DataError(

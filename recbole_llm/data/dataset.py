@@ -7,7 +7,6 @@ and a history is gathered from one flat array when a batch asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils.enum_type import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_llm.atomic import read_atomic, read_header
+from recbole_llm.atomic import read_atomic, read_header, refuse_missing_times
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
@@ -198,20 +197,6 @@ class ExactOrder(Splits):
                 f"time_precision=recbole: {exact} distinct times become {single} in float32; "
                 "events that collapse keep the order of the file, not of time."
             )
-
-
-def refuse_missing_times(path: Path, lines: Sequence[int], times: np.ndarray) -> None:
-    """Refuse rows of a file that have no finite time.
-
-    Raises:
-        DataError: If there are any.
-    """
-    missing = np.flatnonzero(~np.isfinite(times))
-    if len(missing):
-        raise DataError(
-            f"{path}:{lines[int(missing[0])]}: {len(missing)} rows have no finite time, so that "
-            "their order is unknown. Give each row a time or leave it out."
-        )
 
 
 @lru_cache(maxsize=32)

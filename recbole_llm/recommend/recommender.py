@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from recbole_llm.data.features import text_encoder
+from recbole_llm.data.encoders import text_encoder
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue

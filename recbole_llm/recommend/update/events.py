@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_llm.atomic import AtomicTable, read_atomic
-from recbole_llm.data.dataset import refuse_missing_times
+from recbole_llm.atomic import AtomicTable, read_atomic, refuse_missing_times
 from recbole_llm.errors import DataError, all_problems
 from recbole_llm.recommend.catalogue import Catalogue
 

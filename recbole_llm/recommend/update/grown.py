@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_llm.data.features import text_encoder
+from recbole_llm.data.encoders import text_encoder
 from recbole_llm.data.modalities import modality_vectors
 from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.model.base import InterestModel

@@ -43,10 +43,11 @@ usage: recbole-llm COMMAND ...
   recommend --run=DIR --user=ID          what a finished run recommends, to anyone
   trajectory RUN --user=ID --out=DIR     how a user's interest moved, in pictures and numbers
   explain RUN --user=ID [--item=ID]      which events and words an item is recommended for
+  update --run=DIR --inter=FILE          train a finished run on new events, into a new run
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
-OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain")
+OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain", "update")
 
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
@@ -105,6 +106,7 @@ def _dispatch(argv: Sequence[str]) -> None:
         "recommend": _recommend,
         "trajectory": _trajectory,
         "explain": _explain,
+        "update": _update,
         "leaderboard": _leaderboard,
     }
     name, *rest = argv
@@ -232,68 +234,42 @@ def _leaderboard(argv: Sequence[str]) -> None:
 
 
 def _bench(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
-
-    require_recbole()
-    from recbole_llm.bench.command import USAGE as USAGE_BENCH
-    from recbole_llm.bench.command import bench
-
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_BENCH)
-        return
-    bench(argv, partial(print, flush=True))
+    _run_own("recbole_llm.bench.command:bench", argv, partial(print, flush=True))
 
 
 def _recommend(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
-
-    require_recbole()
-    from recbole_llm.recommend.command import USAGE as USAGE_RECOMMEND
-    from recbole_llm.recommend.command import recommend
-
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_RECOMMEND)
-        return
-    recommend(argv, partial(print, flush=True))
+    _run_own("recbole_llm.recommend.command:recommend", argv, partial(print, flush=True))
 
 
 def _trajectory(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
-
-    require_recbole()
-    from recbole_llm.recommend.trajectory.command import USAGE as USAGE_TRAJECTORY
-    from recbole_llm.recommend.trajectory.command import trajectory
-
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_TRAJECTORY)
-        return
-    _print_json(trajectory(argv))
+    _run_own("recbole_llm.recommend.trajectory.command:trajectory", argv)
 
 
 def _explain(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
+    _run_own("recbole_llm.recommend.explain.command:explain", argv, print)
 
-    require_recbole()
-    from recbole_llm.recommend.explain.command import USAGE as USAGE_EXPLAIN
-    from recbole_llm.recommend.explain.command import explain
 
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_EXPLAIN)
-        return
-    explain(argv, print)
+def _update(argv: Sequence[str]) -> None:
+    _run_own("recbole_llm.recommend.update.command:update", argv)
 
 
 def _tune(argv: Sequence[str]) -> None:
+    say = partial(print, file=sys.stderr, flush=True)
+    _run_own("recbole_llm.sweep.command:tune", argv, say)
+
+
+def _run_own(place: str, argv: Sequence[str], *say: Callable[..., None]) -> None:
+    """Run a command of a module that has its help in USAGE; a result is printed as JSON."""
     from recbole_llm.compat import require_recbole
+    from recbole_llm.plugin import load
 
     require_recbole()
-    from recbole_llm.sweep.command import USAGE as USAGE_TUNE
-    from recbole_llm.sweep.command import tune
-
     if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_TUNE)
+        print(load(f"{place.partition(':')[0]}:USAGE"))
         return
-    _print_json(tune(argv, partial(print, file=sys.stderr, flush=True)))
+    result = load(place)(argv, *say)
+    if result is not None:
+        _print_json(result)
 
 
 def _print_json(result: dict[str, Any]) -> None:

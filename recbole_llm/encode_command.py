@@ -16,7 +16,7 @@ from tqdm import tqdm
 from recbole_llm.build import create_dataset
 from recbole_llm.cluster import cluster, require_room
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.features import encoder_spec
+from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RequestError, StoreError
 from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS

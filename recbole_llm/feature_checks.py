@@ -15,6 +15,11 @@ OF_LANGUAGE_MODELS = (
     "text_dtype", "text_tuning",
 )  # fmt: skip
 
+OURS_ALONE = (
+    "modalities", "adaptor", "fusion", "text_tuning", "propensity_weighting", "propensity_power",
+    "propensity_clip", "popularity_adjustment",
+)  # fmt: skip
+
 
 def feature_problems(settings: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with item_features, as far as they are given, and what adapts them."""
@@ -119,7 +124,7 @@ def foreign_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
     """Return which settings a model of RecBole's would not follow."""
     return [
         f"{key}: is for our models, which {model} is not; received {settings[key]!r}."
-        for key in ("modalities", "adaptor", "fusion", "text_tuning")
+        for key in OURS_ALONE
         if settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
 

@@ -22,10 +22,11 @@ LOG = "output.log"
 RECORDED = "recorded"  # the run's record has been written: there is nothing to go on with
 PATIENCE = 10  # seconds that a process has to end when it is asked to
 LAST_LINES = 30
-# Settings that say where or how loudly a run runs; they change no number.
+# Settings that say where or how loudly a run runs; they change no number; what
+# init_from names does, and a run keeps its digest.
 OF_A_MACHINE = (
     "run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress", "state",
-    "log_wandb", "wandb_project",
+    "log_wandb", "wandb_project", "init_from",
 )  # fmt: skip
 
 

@@ -88,6 +88,12 @@ class Settings(BaseModel):
     """An item without text has the zero vector, has its id as text, or is an error."""
     min_text_coverage: float = Field(default=0.0, ge=0, le=1)
     """Share of the items that must have a text."""
+    init_from: str | None = None
+    """Directory of a finished run whose trained weights this one begins with (docs/transfer.md)."""
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training users that training sees; evaluation has all users."""
+    train_share_seed: int = Field(default=0, ge=0)
+    """Seed of their draw; a smaller share is part of a larger one."""
     interest_pooling: Literal["mean", "sum"] = "mean"
     """Whether the running interest E_u is the mean or the sum of the item vectors so far."""
     interest_combination: Literal["current", "sum", "gate"] = "current"
@@ -106,6 +112,14 @@ class Settings(BaseModel):
     """GBCE's t: 0 is plain BCE, 1 is as calibrated as a full softmax."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """CE's share of probability that is spread over all items."""
+    propensity_weighting: Literal["none", "ips", "snips"] = "none"
+    """A target's loss is divided by its item's propensity; snips normalises (docs/causality.md)."""
+    propensity_power: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    """An item's propensity is its share of the most popular item's count, to this power."""
+    propensity_clip: float = Field(default=0.1, ge=0, le=1)
+    """The lower bound of a propensity; 0 is none."""
+    popularity_adjustment: float = Field(default=0.0, allow_inf_nan=False)
+    """Scores are lowered by so many times log(1 + training count); below 0 they are raised."""
     scoring: Literal["inner", "cosine"] = "inner"
     """Whether interests and items are compared by inner product or by cosine."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)

@@ -167,6 +167,9 @@ def test_two_readings_that_cannot_differ_are_refused() -> None:
         ("augmentation", ["mask"]),
         ("adversarial_weight", 0.5),
         ("contrastive_weight", 0.1),
+        ("propensity_weighting", "snips"),
+        ("propensity_clip", 0.5),
+        ("popularity_adjustment", 0.5),
     ],
 )
 def test_terms_of_robustness_are_refused_for_recboles_models(key: str, value) -> None:
@@ -306,7 +309,7 @@ def test_our_own_dataset_files_are_right(file: Path) -> None:
 
 
 def test_check_names_all_that_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("model: LLMInterestLST\nepochs: 0\nlearning_rat: 1\n")
+    (tmp_path / "a.yaml").write_text("model: LLMInterestLST\nepochs: -1\nlearning_rat: 1\n")
     with pytest.raises(RequestError, match="3 problems"):
         check_file(tmp_path / "a.yaml")
 

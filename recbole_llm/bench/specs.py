@@ -11,7 +11,33 @@ from recbole_llm.bench.suite import ModelRow, Strict, Suite, only_settings
 from recbole_llm.errors import RequestError
 from recbole_llm.parsing import load_yaml
 
+FACTS = ("model", "dataset", "seed", "settings")
 TOP = 20  # items of a list that are re-ranked
+
+
+class SourceSpec(Strict):
+    """A run that others begin with: all that can change its weights."""
+
+    name: str
+    model: str
+    dataset: str
+    seed: int
+    settings: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What can change the weights."""
+        return {key: getattr(self, key) for key in FACTS}
+
+    @property
+    def folder(self) -> str:
+        """The name of its directory."""
+        return f"{self.name}--seed{self.seed}--{spec_id(self.facts)}"
+
+    @property
+    def title(self) -> str:
+        """The run in words."""
+        return f"source {self.name}: {self.model} on {self.dataset}, seed {self.seed}"
 
 
 class Reranked(Strict):
@@ -21,6 +47,7 @@ class Reranked(Strict):
     model: str
     settings: dict[str, Any]
     top: int
+    source: SourceSpec | None = None
 
 
 class RunSpec(Strict):
@@ -34,21 +61,27 @@ class RunSpec(Strict):
     dataset: str
     seed: int
     settings: dict[str, Any]
+    source: SourceSpec | None = None
     skip: str | None = None
     rerank: Reranked | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What can change the numbers."""
-        found = {key: getattr(self, key) for key in ("model", "dataset", "seed", "settings")}
-        return found if self.rerank is None else found | {"rerank": self.rerank.model_dump()}
+        found = {key: getattr(self, key) for key in FACTS}
+        found |= {} if self.source is None else {"source": self.source.facts}
+        if self.rerank is not None:
+            found["rerank"] = self.rerank.model_dump(exclude={"source"})
+            if self.rerank.source is not None:
+                found["rerank"]["source"] = self.rerank.source.facts
+        return found
 
     @property
     def reranked(self) -> RunSpec | None:
         """The run whose lists this one puts in order, if it does so."""
         if self.rerank is None:
             return None
-        its = {key: getattr(self.rerank, key) for key in ("label", "model", "settings")}
+        its = {key: getattr(self.rerank, key) for key in ("label", "model", "settings", "source")}
         return self.model_copy(update={**its, "rerank": None})
 
     @property
@@ -115,13 +148,33 @@ def _runs(
                 dataset=dataset,
                 seed=seeds[place],
                 settings=settings,
+                source=_source(suite, row.init_from),
                 skip=row.skip.get(dataset),
-                rerank=None if base is None else _reranked(row, base, its),
+                rerank=None if base is None else _reranked(suite, row, base, its),
             )
 
 
-def _reranked(row: ModelRow, base: ModelRow, settings: dict[str, Any]) -> Reranked:
-    return Reranked(label=str(row.rerank), model=base.model, settings=settings, top=row.top or TOP)
+def _source(suite: Suite, name: str | None) -> SourceSpec | None:
+    row = suite.sources.get(name or "")
+    if name is None or row is None:
+        return None
+    return SourceSpec(
+        name=name,
+        model=row.model,
+        dataset=row.dataset,
+        seed=row.seed,
+        settings=suite.settings | row.settings,
+    )
+
+
+def _reranked(suite: Suite, row: ModelRow, base: ModelRow, settings: dict[str, Any]) -> Reranked:
+    return Reranked(
+        label=str(row.rerank),
+        model=base.model,
+        settings=settings,
+        top=row.top or TOP,
+        source=_source(suite, base.init_from),
+    )
 
 
 def _twice(runs: list[RunSpec]) -> list[str]:

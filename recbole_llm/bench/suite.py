@@ -16,6 +16,7 @@ from recbole_llm.validation import as_json, problem_lines
 NO_SETTINGS = {
     **dict.fromkeys(("model", "dataset", "seed"), "the suite has a place of its own for it"),
     **dict.fromkeys(OF_A_MACHINE, "it is of one machine, and changes no number"),
+    "init_from": "the row names a source of the suite by a key of its own",
 }
 
 
@@ -83,12 +84,27 @@ class ModelRow(Strict):
     """What differs on a dataset."""
     best: Annotated[Any, AfterValidator(_files)] = {}
     """A YAML of settings that a sweep chose, or one for each dataset."""
+    init_from: str | None = None
+    """One of the suite's sources, whose weights the row begins with."""
     skip: dict[str, str] = {}
     """Datasets left out, each with the reason that the table shall show."""
     rerank: Label | None = None
     """A row above, whose lists this one's classifier puts in order (docs/classifier.md)."""
     top: Annotated[int, Field(ge=2)] | None = None
     """Items of each list that it puts in order; 20 by default."""
+
+
+class SourceRow(Strict):
+    """A run that rows begin with; it has no place in a table."""
+
+    model: str
+    """A model of ours."""
+    dataset: Folder
+    """A dataset, which need not be one of the suite's."""
+    seed: Seed = 2020
+    """One for all rows and their seeds."""
+    settings: SettingsOf = {}
+    """What differs from the suite's settings."""
 
 
 class Claim(Strict):
@@ -115,6 +131,8 @@ class Suite(Strict):
     """The datasets, each with settings of every run on it."""
     rulers: dict[Folder, SettingsOf] = {}
     """Several protocols, each with a table of its own."""
+    sources: dict[Folder, SourceRow] = {}
+    """Runs that rows can begin with, trained before the first row that does."""
     models: Annotated[dict[Label, ModelRow], Field(min_length=1)]
     """The rows."""
     claim: Claim | None = None
@@ -138,6 +156,7 @@ def read_suite(path: Path) -> tuple[Suite | None, list[str]]:
             return suite, problems + _name_problems(suite)
         except ValidationError as error:
             known = {"": Suite.model_fields, "models.*": ModelRow.model_fields}
+            known["sources.*"] = SourceRow.model_fields
             known["claim"] = Claim.model_fields
             problems += problem_lines(error, known=known)
             for problem in error.errors():
@@ -161,6 +180,9 @@ def _name_problems(suite: Suite) -> list[str]:
     """Return which names of datasets and rows the suite does not have."""
     problems = _claim_problems(suite) + _rerank_problems(suite)
     for label, row in suite.models.items():
+        if row.init_from is not None and row.init_from not in suite.sources:
+            known = unknown_name("source of the suite", row.init_from, suite.sources)
+            problems.append(f"models.{label}.init_from: {known}")
         named = {"datasets": row.datasets or (), "settings_on": row.settings_on, "skip": row.skip}
         named |= {"best": row.best if isinstance(row.best, dict) else ()}
         problems += [

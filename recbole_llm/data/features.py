@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_llm.errors import DataError, NonFiniteError, RequestError
-from recbole_llm.settings import WORD_COUNTS, Settings
-from recbole_llm.text.counts import WordCounts
+from recbole_llm.data.encoders import encoder_spec, text_encoder
+from recbole_llm.errors import DataError, NonFiniteError
+from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import Encoder, TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
-from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
 from recbole_llm.text.tuning import TunedEncoder, Tuning
-from recbole_llm.text.whiten import Whitening, anisotropy, fit_whitening
+from recbole_llm.text.whiten import KeptWhitening, Whitening, anisotropy, fit_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class ItemVectors:
     truncated: int
     raw: Tensor
     rows: Sequence[int]
-    whitening: Whitening | None = None
+    whitening: Whitening | KeptWhitening | None = None
     texts: Sequence[str] = ()
     per_second: float | None = None
 
@@ -80,7 +79,12 @@ class ItemVectors:
 
 
 def item_vectors(
-    config: Mapping[str, Any], *, folder: Path, dataset: str, catalogue: Sequence[str]
+    config: Mapping[str, Any],
+    *,
+    folder: Path,
+    dataset: str,
+    catalogue: Sequence[str],
+    whitening: KeptWhitening | None = None,
 ) -> ItemVectors | None:
     """Read, encode and treat the texts of a catalogue as the settings say.
 
@@ -89,6 +93,7 @@ def item_vectors(
         folder: Where ``<dataset>.item`` lies.
         dataset: The dataset's name.
         catalogue: Raw item ids; the first is padding.
+        whitening: Statistics of another catalogue to whiten by; this one's own by default.
 
     Returns:
         The vectors, or None where ``item_features`` does not name ``text``.
@@ -111,7 +116,9 @@ def item_vectors(
         device=str(config["device"]),
         show_progress=config["show_progress"],
     )
-    return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"])
+    return _encode(
+        texts, settings=settings, encoder=encoder, seed=config["seed"], whitening=whitening
+    )
 
 
 def catalogue_texts(
@@ -132,7 +139,14 @@ def catalogue_texts(
     )
 
 
-def _encode(texts: ItemTexts, *, settings: Settings, encoder: Encoder, seed: int) -> ItemVectors:
+def _encode(
+    texts: ItemTexts,
+    *,
+    settings: Settings,
+    encoder: Encoder,
+    seed: int,
+    whitening: KeptWhitening | None,
+) -> ItemVectors:
     store = VectorStore(Path(settings.text_cache_dir) if settings.text_cache_dir else None)
     rows = [row for row, text in enumerate(texts.texts, start=1) if text is not None]
     stored = store.get([text for text in texts.texts if text is not None], encoder)
@@ -144,12 +158,15 @@ def _encode(texts: ItemTexts, *, settings: Settings, encoder: Encoder, seed: int
         stored.truncated,
     )
     vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
-    table, whitening = whitened_table(
+    table, used = whitened_table(
         vectors,
         rows=rows,
         num_items=len(texts.texts) + 1,
         settings=settings,
         place=f"text vectors {stored.key}",
+        # Random vectors have no place among another catalogue's: their own statistics make them
+        # as white as the vectors that the weights know.
+        given=None if settings.text_control == "random" else whitening,
     )
     return ItemVectors(
         table=table,
@@ -161,15 +178,21 @@ def _encode(texts: ItemTexts, *, settings: Settings, encoder: Encoder, seed: int
         truncated=stored.truncated,
         raw=stored.vectors,
         rows=rows,
-        whitening=whitening,
+        whitening=used,
         texts=[text for text in texts.texts if text is not None],
         per_second=stored.per_second,
     )
 
 
 def whitened_table(
-    vectors: Tensor, *, rows: Sequence[int], num_items: int, settings: Settings, place: str
-) -> tuple[Tensor, Whitening | None]:
+    vectors: Tensor,
+    *,
+    rows: Sequence[int],
+    num_items: int,
+    settings: Settings,
+    place: str,
+    given: KeptWhitening | None = None,
+) -> tuple[Tensor, Whitening | KeptWhitening | None]:
     """Return whitened vectors in the rows of their items, all others zero.
 
     Args:
@@ -178,6 +201,7 @@ def whitened_table(
         num_items: N, padding included.
         settings: Our settings.
         place: What the vectors are, for an error.
+        given: Statistics to whiten by; those of the vectors by default.
 
     Returns:
         ``(N, D)`` float32, and what whitened them.
@@ -185,7 +209,9 @@ def whitened_table(
     Raises:
         NonFiniteError: If whitening made a value that is not finite.
     """
-    whitening = fit_whitening(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    whitening = given or fit_whitening(
+        vectors, method=settings.whitening, dim=settings.whitening_dim
+    )
     vectors = vectors.float() if whitening is None else whitening(vectors)
     if not torch.isfinite(vectors).all():
         raise NonFiniteError(
@@ -195,51 +221,6 @@ def whitened_table(
     table = torch.zeros(num_items, vectors.shape[1])
     table[torch.tensor(rows, dtype=torch.long)] = vectors
     return table, whitening
-
-
-def text_encoder(
-    settings: Settings, texts: Sequence[str], *, device: str, show_progress: bool = False
-) -> Encoder:
-    """Return what encodes texts as the settings say.
-
-    Args:
-        settings: Our settings.
-        texts: Those of the catalogue, to which ``tfidf`` is fitted.
-        device: ``cpu`` or ``cuda``.
-        show_progress: Whether to show a bar.
-    """
-    if settings.text_encoder in WORD_COUNTS:
-        return WordCounts(settings.text_encoder, texts, dim=settings.text_dim)
-    return TextEncoder(
-        encoder_spec(settings),
-        device=device,
-        cache=settings.text_cache_dir,
-        show_progress=show_progress,
-    )
-
-
-def encoder_spec(settings: Settings) -> EncoderSpec:
-    """Return the language model that the settings ask for.
-
-    Raises:
-        RequestError: If they ask for counts of words.
-    """
-    if settings.text_encoder in WORD_COUNTS:
-        raise RequestError(
-            f"text_encoder: {settings.text_encoder} counts words, and this needs a language model. "
-            "Name one."
-        )
-    return EncoderSpec(
-        name=settings.text_encoder,
-        revision=settings.text_revision,
-        pooling=settings.text_pooling,
-        max_length=settings.text_max_length,
-        prompt=settings.text_prompt,
-        dtype=settings.text_dtype,
-        dim=settings.text_dim,
-        backend=settings.text_backend,
-        trust_remote_code=settings.trust_remote_code,
-    )
 
 
 def tuned_encoder(

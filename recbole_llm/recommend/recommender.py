@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
-from recbole_llm.data.features import text_encoder
+from recbole_llm.data.encoders import text_encoder
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
@@ -141,8 +142,10 @@ class Recommender:
 
     @torch.no_grad()
     def _candidates(self) -> Candidates:
-        vectors = self.model.candidates(self.table)
-        return Candidates(vectors, *self.twins, temperature=self.model.temperature)
+        vectors, offset = self.model.candidates(self.table), self.model.offset
+        if offset is not None:  # of new items it is that of items that training has not met
+            offset = functional.pad(offset, (0, len(vectors) - len(offset)))
+        return Candidates(vectors, *self.twins, self.model.temperature, offset)
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Return the item vectors of new texts, ``(n, H)``.

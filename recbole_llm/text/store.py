@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,12 +97,22 @@ class VectorStore:
         place = {text: row for row, text in enumerate(distinct)}
         rows = torch.tensor([place[text] for text in texts], dtype=torch.long)
         seconds = time.perf_counter() - begin
-        is_coarse = fingerprint["dtype"] == "int8"  # which is chosen, not a machine's
-        content = _key({**fingerprint, "dtype": "int8" if is_coarse else None}, distinct)
+        content = content_digest(fingerprint, distinct)
         rate = len(distinct) / found.seconds if found.seconds else None
         return StoredVectors(
             found.vectors[rows], key, content, found.truncated, is_hit, seconds, rate
         )
+
+
+def content_digest(fingerprint: dict[str, Any], texts: Iterable[str]) -> str:
+    """Return the digest of texts and an encoder that is the same on machines of other precision.
+
+    Args:
+        fingerprint: The encoder's.
+        texts: The texts; order and repetition do not count.
+    """
+    is_coarse = fingerprint["dtype"] == "int8"  # which is chosen, not a machine's
+    return _key({**fingerprint, "dtype": "int8" if is_coarse else None}, sorted(set(texts)))
 
 
 def _key(fingerprint: dict[str, Any], distinct: Sequence[str]) -> str:

@@ -48,6 +48,27 @@ class Whitening:
         return on_axes @ self.axes.T
 
 
+@dataclass(frozen=True)
+class KeptWhitening:
+    """Statistics of another catalogue, as a run keeps them.
+
+    Attributes:
+        mean: ``(D,)`` float64.
+        product: What whitens centred vectors, ``(D, W)``.
+    """
+
+    mean: Tensor
+    product: Tensor
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Whiten ``(n, D)``, in float64, and return ``(n, W)`` float32."""
+        return ((vectors.double() - self.mean) @ self.matrix()).float()
+
+    def matrix(self) -> Tensor:
+        """Return what whitens centred vectors in one product, ``(D, W)`` float64."""
+        return self.product.double()
+
+
 def fit_whitening(
     vectors: Tensor, *, method: str, eps: float = 1e-5, dim: int | None = None
 ) -> Whitening | None:

@@ -26,7 +26,9 @@ class Metric:
 
     def text(self, value: float | None) -> str:
         """Return a value as tables show it, – for none."""
-        return "–" if value is None else f"{value:,.{self.digits}f}"
+        if value is None:
+            return "–"
+        return f"{round(value, self.digits) + 0.0:,.{self.digits}f}"  # which has no -0
 
 
 METRICS: Mapping[str, Metric] = {

@@ -103,3 +103,4 @@ def test_a_metric_knows_label_direction_and_digits() -> None:
     assert not metric("gini@10").higher_is_better
     assert metric("train_seconds").text(1234.56) == "1,234.6"
     assert metric("parameters").text(None) == "–"
+    assert [metric("anisotropy").text(value) for value in (-0.0004, -0.0006)] == ["0.000", "-0.001"]

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.features import encoder_spec
 from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
-from recbole_llm.recommend.catalogue import Catalogue, TextTreatment, read_catalogue
-from recbole_llm.run_dir import CATALOGUE, CONFIG, RESULT, SOURCE, WEIGHTS, read_json
+from recbole_llm.plugin import MODELS
+from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
+from recbole_llm.resume import stored_run
+from recbole_llm.run_dir import CATALOGUE, CONFIG, SOURCE, WEIGHTS
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.store import content_digest
@@ -62,44 +65,44 @@ def find_source(config: LLMConfig) -> Source | None:
     if config["init_from"] is None:
         return None
     run_dir, place = Path(config["init_from"]), f"init_from: {config['init_from']}"
-    for name in (CONFIG, RESULT):
-        if not (run_dir / name).is_file():
-            raise RequestError(
-                f"{place} holds no {name}, so that it is no finished run of ours. Name the run_dir "
-                "of one, or finish it by --resume."
-            )
-    stored = read_json(run_dir / CONFIG)
-    problems = source_problems(
-        stored["settings"], config.resolved, source_model=stored["model"], model=config["model"]
-    )
-    if problems:
+    stored = stored_run(run_dir)
+    if stored.result is None:
+        raise RequestError(f"{place} is no finished run. Finish it by --resume, or name another.")
+    model, settings = stored.facts["model"], stored.facts["settings"]
+    try:
+        problems = source_problems(
+            settings, config.resolved, source_model=model, model=config["model"]
+        )
+    except ValidationError as error:
+        raise RunDirError(f"{run_dir / CONFIG}: its settings are damaged ({error!r}).") from None
+    has_texts = not problems or (model in MODELS and (run_dir / CATALOGUE).is_file())
+    catalogue = read_catalogue(run_dir) if has_texts else None
+    if catalogue is not None:
+        problems += _encoder_problems(catalogue, config)
+    if problems or catalogue is None or catalogue.text is None:
         raise RequestError(all_problems(place, problems))
-    catalogue = read_catalogue(run_dir)
     if (digest := sha256(run_dir / WEIGHTS)) != catalogue.weights_sha256:
         raise RunDirError(f"{place}: {WEIGHTS} is not what {CATALOGUE} was made of.")
-    text = _require_encoder(catalogue, config, place=place)
-    about = {"model": stored["model"], "dataset": stored["dataset"]}
-    facts = {**about, "seed": stored["settings"]["seed"], "weights_sha256": digest}
-    return Source(_weights(run_dir / WEIGHTS), text.whitening, facts)
+    about = {"model": model, "dataset": stored.facts["dataset"], "seed": settings.get("seed")}
+    facts = {**about, "weights_sha256": digest}
+    return Source(_weights(run_dir / WEIGHTS), catalogue.text.whitening, facts)
 
 
-def _require_encoder(catalogue: Catalogue, config: LLMConfig, *, place: str) -> TextTreatment:
-    """Return how the source treats texts, if this run's encoder is what read them."""
-    text, settings = catalogue.text, Settings.from_config(config)
-    texts = [] if text is None else [one for one in text.texts if one is not None]
-    if text is None or not texts:
-        raise RequestError(
-            f"{place}: {CATALOGUE} keeps no texts; an older version wrote it. Train it again."
-        )
+def _encoder_problems(catalogue: Catalogue, config: LLMConfig) -> list[str]:
+    """Tell whether this run's encoder is not what read the texts of a catalogue."""
+    settings = Settings.from_config(config)
+    texts = [one for one in catalogue.text.texts if one is not None] if catalogue.text else []
+    if not texts:
+        return [f"{CATALOGUE} keeps no texts: the source reads none, or is of an older version."]
     encoder = TextEncoder(
         encoder_spec(settings), device=str(config["device"]), cache=settings.text_cache_dir
     )
-    if content_digest(encoder.fingerprint(), texts) != catalogue.digests["text"]:
-        raise RequestError(
-            f"{place}: text_encoder {settings.text_encoder!r}, as set here, is not what read the "
-            "source's texts. Use the same model, revision and text_* settings."
-        )
-    return text
+    if content_digest(encoder.fingerprint(), texts) == catalogue.digests["text"]:
+        return []
+    return [
+        f"text_encoder: {settings.text_encoder!r}, as set here, is not what read the source's "
+        "texts. Use the same model, revision and text_* settings."
+    ]
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

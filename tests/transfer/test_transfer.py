@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from recbole_llm import load_run, run_recbole
+from recbole_llm.build import create_dataset
+from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError
 from recbole_llm.recommend.catalogue import read_catalogue
 from recbole_llm.recommend.recommender import Recommender
@@ -116,9 +118,10 @@ def test_all_differences_are_said_at_once(run, source: Path) -> None:
     message = refusal(
         run, "b", model="LLMInterestLSTM", init_from=str(source), embedding_size=16,
         hidden_size=16, num_layers=2, whitening="pca", interest_combination="gate",
-        adaptor="mlp",
+        adaptor="mlp", text_pooling="max",
     )  # fmt: skip
-    assert message.startswith(f"init_from: {source}: 7 problems")
+    assert message.startswith(f"init_from: {source}: 8 problems")
+    assert "  - text_encoder: " in message
     assert "model: the source is LLMInterestLinear, this is LLMInterestLSTM." in message
     for name in ("embedding_size: the source has 8, received 16", "hidden_size", "num_layers",
                  "whitening: the source has 'zca', received 'pca'", "adaptor"):  # fmt: skip
@@ -127,7 +130,7 @@ def test_all_differences_are_said_at_once(run, source: Path) -> None:
 
 def test_another_encoder_is_refused(run, source: Path) -> None:
     message = refusal(run, "b", init_from=str(source), text_encoder="all-MiniLM-L6-v2")
-    assert "text_encoder 'all-MiniLM-L6-v2', as set here, is not what read" in message
+    assert "text_encoder: 'all-MiniLM-L6-v2', as set here, is not what read" in message
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,8 @@ def test_a_source_that_others_cannot_begin_with_is_refused(run, tmp_path: Path) 
 def test_a_run_that_is_not_finished_or_not_whole_is_refused(
     run, source: Path, tmp_path: Path
 ) -> None:
-    assert "holds no config.json" in refusal(run, "b", init_from=str(tmp_path))
+    assert "config.json: no such file" in refusal(run, "b", init_from=str(tmp_path))
+    assert "nowhere: no such run directory" in refusal(run, "b", init_from="nowhere")
     copy = shutil.copytree(source, tmp_path / "copy")
     facts = json.loads((copy / "config.json").read_text())
     facts["model"] = "GRU4Rec"
@@ -172,7 +176,7 @@ def test_a_run_that_is_not_finished_or_not_whole_is_refused(
     (copy / CATALOGUE).unlink()
     assert "catalogue.safetensors: no such file" in refusal(run, "b", init_from=str(copy))
     (copy / RESULT).unlink()
-    assert "holds no result.json" in refusal(run, "b", init_from=str(copy))
+    assert "is no finished run" in refusal(run, "b", init_from=str(copy))
 
 
 def test_a_lost_copy_of_the_source_is_said(run, source: Path) -> None:
@@ -185,3 +189,12 @@ def test_a_lost_copy_of_the_source_is_said(run, source: Path) -> None:
 def test_nothing_trains_without_epochs_or_weights(run) -> None:
     assert "epochs: 0 trains nothing" in refusal(run, "b", epochs=0)
     assert "epochs: 0 trains nothing" in refusal(run, "b", model="GRU4Rec", epochs=0)
+
+
+def test_only_our_command_begins_with_weights(rings: Path, source: Path) -> None:
+    own = {"data_path": str(rings / "data"), "init_from": str(source)}
+    dataset = create_dataset(
+        LLMConfig("LLMInterestLinear", "b", None, {"item_features": "text", **own})
+    )
+    with pytest.raises(RequestError, match="init_from: RecBole's own run_recbole cannot do it"):
+        dataset.item_vectors()

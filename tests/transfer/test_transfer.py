@@ -34,7 +34,7 @@ def test_a_ring_that_was_never_seen_is_ranked_by_its_texts(run, source: Path) ->
     hits = [
         run("b", init_from=str(source), epochs=0, text_control=control, seed=seed)["test_result"]
         for control in ("shuffled", "random")
-        for seed in (1, 2, 3)
+        for seed in (1, 2)
     ]
     assert sum(one["hit@1"] for one in hits) / len(hits) < 3 * CHANCE
 
@@ -47,11 +47,11 @@ def test_a_run_begins_with_the_sources_weights_and_says_whose(run, source: Path)
     digest = read_catalogue(source).weights_sha256
     said = {"model": "LLMInterestLinear", "dataset": "a", "seed": 2020, "weights_sha256": digest}
     assert found["source"] == said
-    assert run("b", epochs=1)["source"] is None
+    assert run("b", epochs=1, eval_step=1)["source"] is None
 
 
 def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
-    both = run("a", item_features=["text", "id"], epochs=1)
+    both = run("a", item_features=["text", "id"], epochs=1, eval_step=1)
     plain = run("b", init_from=both["run_dir"], epochs=0)
     theirs, ours = weights_of(both["run_dir"]), weights_of(plain["run_dir"])
     assert theirs.keys() - ours.keys() == {f"{WEIGHT}items.embedding.weight"}
@@ -63,8 +63,8 @@ def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
 
 @pytest.mark.parametrize("whitening", ["zca", "pca", "none"])
 def test_texts_are_treated_by_the_sources_statistics(run, rings: Path, whitening: str) -> None:
-    first = run("a", whitening=whitening, epochs=1)
-    second = run("b", init_from=first["run_dir"], whitening=whitening, epochs=1)
+    first = run("a", whitening=whitening, epochs=1, eval_step=1)
+    second = run("b", init_from=first["run_dir"], whitening=whitening, epochs=1, eval_step=1)
     third = run("a", init_from=second["run_dir"], whitening=whitening, epochs=0)
     tables = [load_run(one["run_dir"])[1].item_vectors for one in (first, second, third)]
     torch.testing.assert_close(tables[2].table, tables[0].table)  # by way of another ring
@@ -84,7 +84,7 @@ def test_random_text_is_white_by_its_own_statistics(run, source: Path) -> None:
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_a_run_needs_its_source_no_more(run, source: Path, tmp_path: Path, epochs: int) -> None:
     lost = shutil.copytree(source, tmp_path / "source")
-    found = run("b", init_from=str(lost), epochs=epochs)
+    found = run("b", init_from=str(lost), epochs=epochs, eval_step=1)
     shutil.rmtree(lost)
     run_dir = Path(found["run_dir"])
     _, model, *_ = load_run(run_dir)
@@ -99,7 +99,7 @@ def test_a_run_needs_its_source_no_more(run, source: Path, tmp_path: Path, epoch
 
 
 def test_a_run_goes_on_with_no_other_weights(run, source: Path) -> None:
-    other = run("a", epochs=1)["run_dir"]
+    other = run("a", epochs=1, eval_step=1)["run_dir"]
     found = run("b", init_from=str(source), epochs=0)
     (Path(found["run_dir"]) / RESULT).unlink()
     for run_dir in (other, "nowhere"):
@@ -150,10 +150,12 @@ def test_a_model_that_cannot_begin_with_weights_is_refused(
 
 def test_a_source_that_others_cannot_begin_with_is_refused(run, tmp_path: Path) -> None:
     begun = {
-        "the source's item_features: items must be": run("a", item_features="id", epochs=1),
-        "the source read random text": run("a", text_control="random", epochs=1),
+        "the source's item_features: items must be": run(
+            "a", item_features="id", epochs=1, eval_step=1
+        ),
+        "the source read random text": run("a", text_control="random", epochs=1, eval_step=1),
         "fusion gate has weights for": run(
-            "a", item_features=["text", "id"], fusion="gate", epochs=1
+            "a", item_features=["text", "id"], fusion="gate", epochs=1, eval_step=1
         ),
     }
     for words, result in begun.items():

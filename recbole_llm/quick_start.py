@@ -167,7 +167,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     test_result = trainer.evaluate(
         test_data, load_best_model=saved, show_progress=config["show_progress"], with_lists=True
     )
-    if isinstance(trainer, Engine):
+    if isinstance(trainer, Engine) and test_result:  # a split may leave the test out
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
     report = _report(trainer, config, train_data=train_data, test_data=test_data, run_dir=run_dir)

@@ -16,6 +16,7 @@ from recbole_llm.parsing import load_yaml
 from recbole_llm.provenance import data_sha256
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, read_json
 
+UPDATES = "updates"  # key of config.json: what a run was updated with, if it was
 # Settings that change where or how loudly a run runs, not its numbers.
 FREE = frozenset(
     {"run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress",
@@ -40,26 +41,41 @@ class StoredRun:
     def config(self, *, trust_remote_code: bool = False, **changes: Any) -> LLMConfig:
         """Return the configuration for this machine, if the data is what it was.
 
+        Args are those of :meth:`settings_here`.
+
+        Raises:
+            RunDirError: If the data has changed, or code would run that is not trusted.
+        """
+        if self.facts.get(UPDATES):
+            raise RunDirError(
+                f"{self.run_dir}: was updated with new events, so that no dataset is its own. "
+                "recommend, trajectory, explain and update open it."
+            )
+        config = self.settings_here(trust_remote_code=trust_remote_code, **changes)
+        self._require_same_data(config)
+        config["run_dir"] = str(self.run_dir.resolve())
+        return config
+
+    def settings_here(self, *, trust_remote_code: bool = False, **changes: Any) -> LLMConfig:
+        """Return the configuration for this machine, whatever became of the data.
+
         Args:
             trust_remote_code: Whether an encoder that runs code of its own may do so again.
             **changes: Settings that differ here.
 
         Raises:
-            RunDirError: If the data has changed, or code would run that is not trusted.
+            RunDirError: If code would run that is not trusted.
         """
         settings = dict(self.facts["settings"])
         if settings.get("trust_remote_code") and not trust_remote_code:
             raise RunDirError(
                 f"{self.run_dir / CONFIG}: the text encoder {settings.get('text_encoder')!r} runs "
-                "code of its own. Read it, then call load_run(run_dir, trust_remote_code=True), or "
-                "resume with --trust_remote_code=True."
+                "code of its own. Read it, then pass trust_remote_code=True (on a command line "
+                "--trust_remote_code=True, or --trust_remote_code of recbole-llm update)."
             )
         if torch.cuda.device_count() <= 1:
             settings["gpu_id"] = "0"  # whichever of its GPUs that machine used
-        config = LLMConfig(self.facts["model"], self.facts["dataset"], None, settings | changes)
-        self._require_same_data(config)
-        config["run_dir"] = str(self.run_dir.resolve())
-        return config
+        return LLMConfig(self.facts["model"], self.facts["dataset"], None, settings | changes)
 
     def config_for(
         self,

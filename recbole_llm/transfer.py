@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.features import encoder_spec
+from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS

@@ -19,7 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils.enum_type import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_llm.atomic import read_atomic, read_header
+from recbole_llm.atomic import read_atomic, read_header, refuse_missing_times
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
@@ -94,7 +94,7 @@ class ExactOrder(Splits):
                 self.field2source[name], self.field2type[name] = source, kind
             frame[name] = self._column(table, name, kind)
         if self.time_field in frame and source is FeatureSource.INTERACTION:
-            _refuse_missing_times(path, table.lines, frame[self.time_field])
+            refuse_missing_times(path, table.lines, frame[self.time_field])
         return pd.DataFrame(frame)
 
     def _require_types(self, path: Path, types: dict[str, str]) -> None:
@@ -197,15 +197,6 @@ class ExactOrder(Splits):
                 f"time_precision=recbole: {exact} distinct times become {single} in float32; "
                 "events that collapse keep the order of the file, not of time."
             )
-
-
-def _refuse_missing_times(path: Path, lines: Any, times: np.ndarray) -> None:
-    missing = np.flatnonzero(~np.isfinite(times))
-    if len(missing):
-        raise DataError(
-            f"{path}:{lines[int(missing[0])]}: {len(missing)} rows have no finite time, so that "
-            "their order is unknown. Give each row a time or leave it out."
-        )
 
 
 @lru_cache(maxsize=32)

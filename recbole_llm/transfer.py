@@ -3,9 +3,10 @@
 What an item is to a model of ours is its text, mapped by an adaptor, so that all that was learned
 but the vectors of ids means the same of any catalogue whose texts the same encoder reads (ZESRec:
 Ding et al., 2021, arXiv 2105.08318; UniSRec: Hou et al., 2022, arXiv 2206.05941; Recformer: Li et
-al., 2023, arXiv 2305.13731). The adaptor knows white vectors; so that they are in one space, this
-catalogue's are whitened by the source's statistics. A run keeps both, weights and statistics, in a
-file of its own, and needs its source no more.
+al., 2023, arXiv 2305.13731). The adaptor knows white vectors. So that its axes stay what they were,
+this catalogue's are whitened by the source's matrix; they are centred on their own mean, since what
+sets one shop's texts apart from another's is no difference between its items. A run keeps weights
+and matrix in a file of its own, and needs its source no more.
 """
 
 from __future__ import annotations
@@ -31,13 +32,12 @@ from recbole_llm.run_dir import CATALOGUE, CONFIG, SOURCE, WEIGHTS
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.store import content_digest
-from recbole_llm.text.whiten import KeptWhitening
 from recbole_llm.train.checkpoints import FORMAT as CHECKPOINT
 from recbole_llm.train.checkpoints import WEIGHT, read_tensors, write_tensors
 from recbole_llm.transfer_checks import source_problems
 
 FORMAT = "recbole-llm source 1"
-IDS = "items.embedding."  # what belongs to a catalogue
+OF_CATALOGUE = ("items.embedding.", "offset")  # vectors of ids, and scores' offset by popularity
 ENCODER = ".encoder.trained."  # begins as it is where the source's is frozen
 
 
@@ -46,13 +46,13 @@ class Source:
     """What a run begins with.
 
     Attributes:
-        weights: Weights by name, without those of ids.
-        whitening: The statistics of the source's texts; None without whitening.
+        weights: Weights by name, without those that belong to a catalogue.
+        matrix: What whitens the source's centred vectors, ``(D, W)``; None without whitening.
         facts: Model, dataset and seed of the source, and the digest of its weights.
     """
 
     weights: dict[str, Tensor]
-    whitening: KeptWhitening | None
+    matrix: Tensor | None
     facts: dict[str, Any]
 
 
@@ -85,7 +85,7 @@ def find_source(config: LLMConfig) -> Source | None:
         raise RunDirError(f"{place}: {WEIGHTS} is not what {CATALOGUE} was made of.")
     about = {"model": model, "dataset": stored.facts["dataset"], "seed": settings.get("seed")}
     facts = {**about, "weights_sha256": digest}
-    return Source(_weights(run_dir / WEIGHTS), catalogue.text.whitening, facts)
+    return Source(_weights(run_dir / WEIGHTS), catalogue.text.matrix, facts)
 
 
 def _encoder_problems(catalogue: Catalogue, config: LLMConfig) -> list[str]:
@@ -110,14 +110,14 @@ def _weights(path: Path) -> dict[str, Tensor]:
     cpu = torch.device("cpu")
     tensors, _ = read_tensors(path, kind=CHECKPOINT, fields={"epoch": int}, device=cpu)
     named = {name.removeprefix(WEIGHT): tensor for name, tensor in tensors.items()}
-    return {name: tensor for name, tensor in named.items() if not name.startswith(IDS)}
+    return {name: tensor for name, tensor in named.items() if not name.startswith(OF_CATALOGUE)}
 
 
 def keep_source(run_dir: Path, source: Source) -> None:
     """Write what a run begins with into its directory."""
     tensors = {WEIGHT + name: tensor for name, tensor in source.weights.items()}
-    if source.whitening is not None:
-        tensors |= {"mean": source.whitening.mean, "product": source.whitening.product}
+    if source.matrix is not None:
+        tensors["matrix"] = source.matrix
     write_tensors(run_dir / SOURCE, tensors, about={"format": FORMAT, "facts": source.facts})
 
 
@@ -138,9 +138,7 @@ def source_of(config: Mapping[str, Any]) -> Source | None:
         for name, tensor in tensors.items()
         if name.startswith(WEIGHT)
     }
-    has_statistics = {"mean", "product"} <= tensors.keys()
-    whitening = KeptWhitening(tensors["mean"], tensors["product"]) if has_statistics else None
-    return Source(weights, whitening, about["facts"])
+    return Source(weights, tensors.get("matrix"), about["facts"])
 
 
 def begin_with(model: Any, source: Source) -> None:
@@ -153,7 +151,7 @@ def begin_with(model: Any, source: Source) -> None:
         missing, unexpected = model.load_state_dict(source.weights, strict=False)
     except RuntimeError as error:
         raise RunDirError(f"init_from: the source's weights do not fit. {error}") from None
-    odd = [name for name in missing if not name.startswith(IDS) and ENCODER not in name]
+    odd = [name for name in missing if not name.startswith(OF_CATALOGUE) and ENCODER not in name]
     if odd or unexpected:
         raise RunDirError(
             f"init_from: the source has no weights {', '.join(odd) or '–'}, and this model none of "

@@ -61,17 +61,31 @@ def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
     assert not torch.equal(table, theirs[f"{WEIGHT}items.embedding.weight"])
 
 
+def test_popularity_stays_behind(run) -> None:
+    first = run("a", epochs=1, eval_step=1, popularity_adjustment=0.5)
+    second = run("b", init_from=first["run_dir"], epochs=0)
+    theirs, ours = weights_of(first["run_dir"]), weights_of(second["run_dir"])
+    assert theirs.keys() - ours.keys() == {f"{WEIGHT}offset"}
+    third = run("b", init_from=second["run_dir"], epochs=0, popularity_adjustment=0.5)
+    assert weights_of(third["run_dir"]).keys() == theirs.keys()
+
+
 @pytest.mark.parametrize("whitening", ["zca", "pca", "none"])
-def test_texts_are_treated_by_the_sources_statistics(run, rings: Path, whitening: str) -> None:
+def test_texts_are_whitened_by_the_sources_matrix_about_their_own_mean(run, whitening) -> None:
     first = run("a", whitening=whitening, epochs=1, eval_step=1)
     second = run("b", init_from=first["run_dir"], whitening=whitening, epochs=1, eval_step=1)
     third = run("a", init_from=second["run_dir"], whitening=whitening, epochs=0)
     tables = [load_run(one["run_dir"])[1].item_vectors for one in (first, second, third)]
     torch.testing.assert_close(tables[2].table, tables[0].table)  # by way of another ring
-    treated = read_catalogue(Path(first["run_dir"])).text.whiten(tables[1].raw)
-    assert torch.equal(tables[1].table[1:], treated)
     if whitening == "none":
         assert torch.equal(tables[1].table[1:], tables[1].raw)
+    else:
+        matrix = read_catalogue(Path(first["run_dir"])).text.matrix
+        raw = tables[1].raw.double()
+        treated = ((raw - raw.mean(0)) @ matrix.double()).float()
+        torch.testing.assert_close(tables[1].table[1:], treated)
+    texts = read_catalogue(Path(second["run_dir"])).text  # as new texts are treated too
+    assert torch.equal(texts.whiten(tables[1].raw), tables[1].table[1:])
 
 
 def test_random_text_is_white_by_its_own_statistics(run, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes figures of README, docs/encoders.md and docs/causality.md, and docs/ablations.md.
+"""Writes the figures of README and docs/encoders.md, the leaderboards, and docs/ablations.md.
 
 uv run python benchmarks/figures.py
 """
@@ -10,8 +10,6 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from recbole_llm.bench.results import read_records
 
 ROOT = Path(__file__).parents[1]
 BOARDS = ("ml-100k", "ml-1m")  # those of these suites in the README that have results
@@ -247,57 +245,11 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.4f} ± {deviation}"
 
 
-def estimators() -> str:
-    """Return the tables of estimators for docs/causality.md, one an effect."""
-    parts = []
-    for name, effect in read("propensity.json")["effects"].items():
-        lines = [
-            f"Exposed {name}: {effect['pairs']:,} pairs, mean propensity "
-            f"{effect['mean_propensity']:.3f}; the true effect is {effect['truth']:.4f}.",
-            "",
-            "| estimator | bias ± standard error | variance | RMSE |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {label} | {one['bias']:+.4f} ± {one['bias_standard_error']:.4f} "
-            f"| {one['variance']:.1e} | {one['rmse']:.4f} |"
-            for label, one in effect["estimators"].items()
-        ]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def causality() -> str:
-    """Return the tables of the suite for docs/causality.md, one a ruler: test NDCG@10 by group."""
-    rulers: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for record in read_records(ROOT / "results" / "causality")[0]:
-        rows = rulers.setdefault(record.facts["ruler"], {})
-        rows.setdefault(record.facts["label"], []).append(record.facts)
-    parts = []
-    for ruler, rows in sorted(rulers.items(), reverse=True):
-        groups = next(iter(rows.values()))[0]["slices"]["item_popularity"]
-        cases = [f"{name}, {one['cases']}" for name, one in groups.items()]
-        lines = [f"| {ruler} | all | {' | '.join(cases)} | coverage@10 | seeds |"]
-        lines.append("|---" * (len(groups) + 4) + "|")
-        for label, runs in rows.items():
-            scores = [[run["test_result"]["ndcg@10"] for run in runs]]
-            scores += [
-                [run["slices"]["item_popularity"][name]["metrics"]["ndcg@10"] for run in runs]
-                for name in groups
-            ]
-            scores.append([run["lists"]["coverage@10"] for run in runs])
-            cells = " | ".join(spread(values) for values in scores)
-            lines.append(f"| {label} | {cells} | {len(runs)} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
 def main() -> None:
-    """Put tables between the marks of the pages, and write the page of ablations."""
+    """Put tables between the marks of README and docs/encoders.md, and write the page."""
     (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     fill("README.md", {"figures": table(), "leaderboards": leaderboards()})
     fill("docs/encoders.md", {"figures": encoders()})
-    fill("docs/causality.md", {"estimators": estimators(), "suite": causality()})
 
 
 def fill(page: str, contents: Mapping[str, str]) -> None:

@@ -67,3 +67,14 @@ def test_the_targets_page_says_what_the_records_say() -> None:
 def test_the_encoders_page_shows_the_figures_that_were_measured() -> None:
     table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["encoders"]()
     assert table in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("part", ["estimators", "suite"])
+def test_the_causality_page_shows_what_was_measured(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    made = runpy.run_path(str(ROOT / "benchmarks" / "causality.py"))[part]()
+    begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->\n"
+    page = (ROOT / "docs" / "causality.md").read_text(encoding="utf-8")
+    assert page.split(begin)[1].split(end)[0] == made

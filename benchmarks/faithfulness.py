@@ -8,7 +8,8 @@ time: its score in standard deviations above the items that the user had not met
 faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421). Orders: by influence
 (counterfactual), by integrated gradients with ``--words``, the latest first, at random (the mean of
 draws) and the least influential first. An area is the mean score over the deletions; lower is more
-faithful. Writes faithfulness.json, .svg and .png into ``--out``, and nothing into results/.
+faithful. Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are
+of LLMInterestLSTM, seed 2021, of ``recbole-llm bench benchmarks/ml-100k.yaml``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from matplotlib.figure import Figure
 
 from recbole_llm.files import write_files
 from recbole_llm.pictures import STYLE, picture
+from recbole_llm.provenance import commit
 from recbole_llm.recommend.explain.counterfactual import Case
 from recbole_llm.recommend.explain.words import attribute
 from recbole_llm.recommend.recommender import Recommender
@@ -139,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = summary(measured)
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE):
         drawn = picture(draw(found), name="faithfulness", title="Deletion curves")
-    facts = {"run": Path(recommender.place).name, **how, **found}
+    facts = {"commit": commit(), "run": Path(recommender.place).name, **how, **found}
     stem = asked.out / "faithfulness"
     write_files(
         {

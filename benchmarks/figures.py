@@ -1,24 +1,17 @@
-"""Writes the figures of README and docs/encoders.md, the leaderboards, and docs/ablations.md.
+"""Writes the figures and the leaderboards of README, and what results/ says in pages of docs/.
 
 uv run python benchmarks/figures.py
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from pages import PAGES, ROOT, ablations, fastest, fill, read
+
 BOARDS = ("ml-100k", "ml-1m")  # those of these suites in the README that have results
-LEAST_COSINE = 0.999  # of an encoder that is as good as float32
-
-
-def read(name: str) -> Any:
-    """Return a result."""
-    return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
 
 
 Row = tuple[str, str, str]
@@ -56,42 +49,6 @@ def encoding_rows(encoding: Mapping[str, Any]) -> Iterator[Row]:
                 f"{one['median_ratio']:.1f} times as fast, cosine at least {one['min_cosine']:.5f}",
                 "encoding.py",
             )
-
-
-def fastest(encoding: Mapping[str, Any]) -> str:
-    """Return the encoder of most vectors a second of those of cosine 0.999 and more everywhere."""
-    short, long = encoding["short"]["encoders"], encoding["long"]["encoders"]
-    good = [n for n in short if min(short[n]["min_cosine"], long[n]["min_cosine"]) >= LEAST_COSINE]
-    return max(good, key=lambda name: short[name]["median_ratio"] * long[name]["median_ratio"])
-
-
-def encoders() -> str:
-    """Return the table of backends for docs/encoders.md."""
-    encoding = read("encoding.json")
-    machine, chosen = encoding["machine"], fastest(encoding)
-    backend, precision = chosen.split()
-    lines = [
-        f"On {machine['processor']}, {machine['threads']} threads: {encoding['short']['texts']:,} "
-        f"titles and {encoding['long']['texts']:,} long texts; times are those as fast as "
-        "`SentenceTransformer.encode` as it comes.",
-        "",
-        "| encoder | precision | titles/s | times | cosine: mean, least | long texts/s | times "
-        "| cosine: mean, least |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name in encoding["short"]["encoders"]:
-        cells = []
-        for length in ("short", "long"):
-            one = encoding[length]["encoders"][name]
-            cells += [f"{one['vectors_per_second']:,.0f}", f"{one['median_ratio']:.1f}"]
-            cells.append(f"{one['mean_cosine']:.5f}, {one['min_cosine']:.5f}")
-        lines.append(f"| {' | '.join([*name.split(), *cells])} |")
-    lines += [
-        "",
-        f"The fastest whose cosine to float32 is {LEAST_COSINE} or more for every text: "
-        f"`text_backend: {backend}` with `text_dtype: {precision}`.",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def speed_rows(speed: Mapping[str, Any]) -> Iterator[Row]:
@@ -220,52 +177,12 @@ def first_tables(page: str) -> Iterator[str]:
             yield tables.partition("\n\n")[0]
 
 
-def ablations() -> str:
-    """Return the page of ablations: mean and standard deviation over seeds of each value."""
-    lines = [
-        "# Ablations",
-        "",
-        "Test and validation NDCG@10 of `LLMInterestLSTM`, or the model named, at its defaults but",
-        "for one setting. Defaults follow the validation column. `benchmarks/ablation.py`",
-        "measures, `benchmarks/figures.py` writes this page.",
-    ]
-    for file in sorted((ROOT / "results" / "ablation").glob("*.json")):
-        dataset, _, setting = file.stem.rpartition("-")
-        lines += ["", f"## `{setting}` on {dataset}", ""]
-        lines += ["| value | validation | test | seeds |", "|---|---|---|---|"]
-        for value, runs in json.loads(file.read_text(encoding="utf-8")).items():
-            cells = [spread([run[part] for run in runs.values()]) for part in ("valid", "test")]
-            lines.append(f"| {value} | {' | '.join(cells)} | {len(runs)} |")
-    return "\n".join(lines) + "\n"
-
-
-def spread(values: list[float]) -> str:
-    """Return mean ± standard deviation; of one value there is no deviation."""
-    deviation = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
-    return f"{statistics.mean(values):.4f} ± {deviation}"
-
-
 def main() -> None:
-    """Put tables between the marks of README and docs/encoders.md, and write the page."""
+    """Put tables between the marks of README and pages, and write docs/ablations.md."""
     (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
     fill("README.md", {"figures": table(), "leaderboards": leaderboards()})
-    fill("docs/encoders.md", {"figures": encoders()})
-
-
-def fill(page: str, contents: Mapping[str, str]) -> None:
-    """Put each content between its marks in a page."""
-    file = ROOT / page
-    text = file.read_text(encoding="utf-8")
-    for name, content in contents.items():
-        begin, end = marks(name)
-        head, rest = text.split(begin)
-        text = head + begin + content + end + rest.split(end)[1]
-    file.write_text(text, encoding="utf-8")
-
-
-def marks(name: str) -> tuple[str, str]:
-    """Return between which lines a page holds what this script writes."""
-    return f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    for page, parts in PAGES.items():
+        fill(page, {name: part() for name, part in parts.items()})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Recall is the share of an exact list that the approximate one holds. Of a run: i
 interests of its users. Without one: random items about a thousand centres, of lengths that differ,
 and interests about the same centres, which is harder than items of real texts. Both searches use
 the threads that they are given (OMP_NUM_THREADS) and answer tiles of requests, as recommending
-does.
+does. In results/recall: random items, and the items of LLMInterestLSTM, seed 2021, of
+``recbole-llm bench benchmarks/ml-100k.yaml``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from recbole_llm.files import write_json
+from recbole_llm.provenance import commit
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
@@ -100,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = measure_random(asked.items, size=asked.size, k=asked.k, number=asked.interests)
     print(json.dumps(found))
     if asked.out:
-        write_json(asked.out, found)
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        name = Path(asked.run).name if asked.run else None
+        write_json(asked.out, {"commit": commit(), "run": name, **found})
 
 
 if __name__ == "__main__":

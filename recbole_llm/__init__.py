@@ -11,11 +11,12 @@ from typing import Any
 from recbole_llm.plugin import load, register
 
 __version__ = "0.1.0"
-__all__ = ["LLMConfig", "Recommender", "load_run", "run_recbole"]
+__all__ = ["LLMConfig", "Recommender", "fit_partial", "load_run", "run_recbole"]
 
 _PLACES = {
     "LLMConfig": "recbole_llm.config:LLMConfig",
     "Recommender": "recbole_llm.recommend.recommender:Recommender",
+    "fit_partial": "recbole_llm.recommend.update.partial:fit_partial",
     "load_run": "recbole_llm.quick_start:load_run",
     "run_recbole": "recbole_llm.quick_start:run_recbole",
 }

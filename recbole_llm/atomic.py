@@ -247,3 +247,17 @@ def _decode(content: bytes, *, path: Path, encoding: str | None, whole: bool = T
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{path}:{line}: the line holds a NUL byte. Remove it.")
     return text
+
+
+def refuse_missing_times(path: Path, lines: Sequence[int], times: np.ndarray) -> None:
+    """Refuse rows of a file that have no finite time.
+
+    Raises:
+        DataError: If there are any.
+    """
+    missing = np.flatnonzero(~np.isfinite(times))
+    if len(missing):
+        raise DataError(
+            f"{path}:{lines[int(missing[0])]}: {len(missing)} rows have no finite time, so that "
+            "their order is unknown. Give each row a time or leave it out."
+        )

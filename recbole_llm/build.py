@@ -22,6 +22,7 @@ from recbole_llm.plugin import OURS
 from recbole_llm.settings import Settings
 from recbole_llm.train.engine import Engine
 from recbole_llm.train.trainer import InterestTrainer, safe_trainer
+from recbole_llm.transfer import begin_with, source_of
 
 ENGINE_SETTINGS = ("gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps", "ema_decay")
 
@@ -46,6 +47,7 @@ def prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
     """Return the dataset and its training, validation and test loaders."""
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
+    dataset.source = source_of(config)
     getLogger().info(dataset)
     require_candidates(config, dataset)
     loaders = data_preparation(config, dataset)
@@ -71,6 +73,8 @@ def build_model(config: LLMConfig, train_data: Any) -> Any:
     has_windows = learns_windows(config["model"], config["training"])
     model_class = with_all_positions(config.model_class) if has_windows else config.model_class
     model = model_class(config, train_data.dataset)
+    if (source := getattr(train_data.dataset, "source", None)) is not None:
+        begin_with(model, source)
     if config["model"] not in OURS:
         if config["item_features"] is not None:
             _give_text(model, train_data.dataset, settings=Settings.from_config(config))
@@ -87,8 +91,9 @@ def _hold_out(model: Any, dataset: Any) -> None:
     loss = getattr(model, "loss_fct", None)
     if not isinstance(loss, torch.nn.CrossEntropyLoss):
         raise RequestError(
-            f"eval_args.split: {type(model).__name__} draws negatives, or has a loss of its own, "
-            "from which held-out items cannot be kept. Use loss_type CE, or a model that has it."
+            f"eval_args.split, train_share: {type(model).__name__} draws negatives, or has a loss "
+            "of its own, from which held-out items cannot be kept. Use loss_type CE, or a model "
+            "that has it."
         )
     model.loss_fct = KnownSoftmax(loss, ids=known, num_items=dataset.item_num)
 

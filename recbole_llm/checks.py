@@ -18,6 +18,7 @@ from recbole_llm.eval_checks import eval_problems, protocol_problems
 from recbole_llm.feature_checks import (
     classifier_problems,
     control_problems,
+    encoder_problems,
     feature_problems,
     file_problems,
     foreign_problems,
@@ -27,6 +28,7 @@ from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
 from recbole_llm.recbole_bounds import RecBoleBounds
 from recbole_llm.settings import Settings, find_problems
+from recbole_llm.transfer_checks import transfer_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
 CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position of a window
@@ -117,6 +119,8 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         if size % least:
             problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
     problems += feature_problems(settings)
+    problems += transfer_problems(settings, model=model, is_sequential=is_sequential)
+    problems += [] if model in CLASSIFIERS else encoder_problems(settings)
     if model in MODELS:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
         problems += tuning_problems(settings)

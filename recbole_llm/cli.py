@@ -35,6 +35,7 @@ usage: recbole-llm COMMAND ...
   check FILE...                          validate YAML settings and suites, all problems at once
   encode --dataset=D [--shards=K]        encode a dataset's item texts into the cache
   ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
+  rerank RUN_DIR --by=RUN_DIR [--top=20] put a run's lists in the order of a purchase classifier
   dataset NAME [--from PLACE]            official release of a dataset to atomic files
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
   bench SUITE.yaml                       run what a suite wants and its results do not have
@@ -42,23 +43,11 @@ usage: recbole-llm COMMAND ...
   recommend --run=DIR --user=ID          what a finished run recommends, to anyone
   trajectory RUN --user=ID --out=DIR     how a user's interest moved, in pictures and numbers
   explain RUN --user=ID [--item=ID]      which events and words an item is recommended for
+  update --run=DIR --inter=FILE          train a finished run on new events, into a new run
   leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
 
 run_recbole --model=M --dataset=D trains and tests a model."""
-OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain")
-
-USAGE_ENCODE = """\
-usage: recbole-llm encode --dataset=D [--key=value ...]
-       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
-                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
-
-Encodes item texts into the vector cache, where training finds them. With --shards all texts of
-D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
-a command that was stopped goes on where it was. See docs/encoders.md.
-
-  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
-  --workers        the most actors at a time, each with a copy of the model
-  --gpus, --cpus   what each actor has"""
+OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain", "update")
 
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
@@ -110,12 +99,14 @@ def _dispatch(argv: Sequence[str]) -> None:
         "check": _check,
         "encode": _encode,
         "ensemble": _ensemble,
+        "rerank": _rerank,
         "dataset": _dataset,
         "bench": _bench,
         "tune": _tune,
         "recommend": _recommend,
         "trajectory": _trajectory,
         "explain": _explain,
+        "update": _update,
         "leaderboard": _leaderboard,
     }
     name, *rest = argv
@@ -182,13 +173,17 @@ def _check(argv: Sequence[str]) -> None:
 
 
 def _encode(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.encode_command import OPTIONS, encode, encode_shards
+    from recbole_llm.encode_command import USAGE as USAGE_ENCODE
+
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE_ENCODE)
         return
     arguments, files = _request(argv)
     arguments.setdefault("model", "LLMInterestLinear")
-    from recbole_llm.encode_command import OPTIONS, encode, encode_shards
-
     options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
     if options:
         _print_json(encode_shards(options, config_file_list=files, arguments=arguments))
@@ -217,6 +212,15 @@ def _ensemble(argv: Sequence[str]) -> None:
     _print_json(evaluate_ensemble(names, filter_seen=value))
 
 
+def _rerank(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.rerank import rerank
+
+    _print_json(rerank(argv))
+
+
 def _dataset(argv: Sequence[str]) -> None:
     from recbole_llm.dataset_command import run_dataset
 
@@ -230,68 +234,42 @@ def _leaderboard(argv: Sequence[str]) -> None:
 
 
 def _bench(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
-
-    require_recbole()
-    from recbole_llm.bench.command import USAGE as USAGE_BENCH
-    from recbole_llm.bench.command import bench
-
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_BENCH)
-        return
-    bench(argv, partial(print, flush=True))
+    _run_own("recbole_llm.bench.command:bench", argv, partial(print, flush=True))
 
 
 def _recommend(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
-
-    require_recbole()
-    from recbole_llm.recommend.command import USAGE as USAGE_RECOMMEND
-    from recbole_llm.recommend.command import recommend
-
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_RECOMMEND)
-        return
-    recommend(argv, partial(print, flush=True))
+    _run_own("recbole_llm.recommend.command:recommend", argv, partial(print, flush=True))
 
 
 def _trajectory(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
-
-    require_recbole()
-    from recbole_llm.recommend.trajectory.command import USAGE as USAGE_TRAJECTORY
-    from recbole_llm.recommend.trajectory.command import trajectory
-
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_TRAJECTORY)
-        return
-    _print_json(trajectory(argv))
+    _run_own("recbole_llm.recommend.trajectory.command:trajectory", argv)
 
 
 def _explain(argv: Sequence[str]) -> None:
-    from recbole_llm.compat import require_recbole
+    _run_own("recbole_llm.recommend.explain.command:explain", argv, print)
 
-    require_recbole()
-    from recbole_llm.recommend.explain.command import USAGE as USAGE_EXPLAIN
-    from recbole_llm.recommend.explain.command import explain
 
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_EXPLAIN)
-        return
-    explain(argv, print)
+def _update(argv: Sequence[str]) -> None:
+    _run_own("recbole_llm.recommend.update.command:update", argv)
 
 
 def _tune(argv: Sequence[str]) -> None:
+    say = partial(print, file=sys.stderr, flush=True)
+    _run_own("recbole_llm.sweep.command:tune", argv, say)
+
+
+def _run_own(place: str, argv: Sequence[str], *say: Callable[..., None]) -> None:
+    """Run a command of a module that has its help in USAGE; a result is printed as JSON."""
     from recbole_llm.compat import require_recbole
+    from recbole_llm.plugin import load
 
     require_recbole()
-    from recbole_llm.sweep.command import USAGE as USAGE_TUNE
-    from recbole_llm.sweep.command import tune
-
     if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_TUNE)
+        print(load(f"{place.partition(':')[0]}:USAGE"))
         return
-    _print_json(tune(argv, partial(print, file=sys.stderr, flush=True)))
+    result = load(place)(argv, *say)
+    if result is not None:
+        _print_json(result)
 
 
 def _print_json(result: dict[str, Any]) -> None:

@@ -162,6 +162,8 @@ class LLMConfig(Config):
             final["modalities"] = {
                 name: str(Path(path).resolve()) for name, path in modalities.items()
             }
+        if final.get("init_from") is not None:
+            final["init_from"] = str(Path(final["init_from"]).resolve())
         self.resolved = copy.deepcopy(final) | {"model": self.model, "dataset": self.dataset}
         del self.resolved["MODEL_TYPE"]
         if self.dataset == "ml-100k" and "data_path" not in given:

@@ -22,10 +22,11 @@ LOG = "output.log"
 RECORDED = "recorded"  # the run's record has been written: there is nothing to go on with
 PATIENCE = 10  # seconds that a process has to end when it is asked to
 LAST_LINES = 30
-# Settings that say where or how loudly a run runs; they change no number.
+# Settings that say where or how loudly a run runs; they change no number; what
+# init_from names does, and a run keeps its digest.
 OF_A_MACHINE = (
     "run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress", "state",
-    "log_wandb", "wandb_project",
+    "log_wandb", "wandb_project", "init_from",
 )  # fmt: skip
 
 
@@ -42,6 +43,8 @@ class Job:
         data_path: The folder of datasets, or None for ml-100k, which RecBole's wheel holds.
         folder: The working directory, to which paths in settings are relative.
         is_fresh: Whether to begin anew, whatever the directory holds.
+        rerank: The directory of another run whose lists this one, a classifier's, puts in order.
+        top: Items of each list that it does so with.
     """
 
     model: str
@@ -52,6 +55,8 @@ class Job:
     data_path: str | None
     folder: str
     is_fresh: bool
+    rerank: str | None = None
+    top: int = 0
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.classification import report_table
 from recbole_llm.train.engine import Engine
 from recbole_llm.train.world import current_world
+from recbole_llm.transfer import find_source, keep_source
 
 
 def run_recbole(
@@ -120,6 +121,7 @@ def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
             f"data_path: {config['data_path']} is no folder. Name the one that holds "
             f"{config['dataset']}.inter, or its parent."
         )
+    source = find_source(config)
     if config["run_dir"] is None:
         root = Path(config["checkpoint_dir"])
         run_dir = create_run_dir(root, model=config["model"], dataset=config["dataset"])
@@ -133,8 +135,11 @@ def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
     config["run_dir"] = str(run_dir)
     facts = {"model": config["model"], "dataset": config["dataset"], "processes": nproc}
     facts |= {"settings": config.resolved, "data_sha256": data_sha256(config)}
+    facts |= {"source": None if source is None else source.facts}
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        if source is not None:
+            keep_source(run_dir, source)
         write_json(run_dir / CONFIG, facts)
     except OSError as error:
         raise RequestError(f"run_dir: {run_dir} cannot be written ({error.strerror}).") from None
@@ -162,7 +167,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     test_result = trainer.evaluate(
         test_data, load_best_model=saved, show_progress=config["show_progress"], with_lists=True
     )
-    if isinstance(trainer, Engine):
+    if isinstance(trainer, Engine) and test_result:  # a split may leave the test out
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
     report = _report(trainer, config, train_data=train_data, test_data=test_data, run_dir=run_dir)
@@ -181,7 +186,8 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
         "run_dir": str(run_dir),
     }
     if current_world().is_first:
-        facts = {"curve": trainer.curve, **report, **provenance(config, model)}
+        source = None if dataset.source is None else dataset.source.facts
+        facts = {"curve": trainer.curve, **report, **provenance(config, model), "source": source}
         if saved:  # the weights on disk are those that were tested
             keep_catalogue(run_dir, model=model, dataset=dataset)
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})

@@ -18,7 +18,7 @@ class RecBoleBounds(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     train_batch_size: int = Field(default=1, ge=1)
     eval_batch_size: int = Field(default=1, ge=1)
-    epochs: int = Field(default=1, ge=1)
+    epochs: int = Field(default=1, ge=0)
     eval_step: int = Field(default=1, ge=0)
     stopping_step: int = Field(default=1, ge=0)
     MAX_ITEM_LIST_LENGTH: int = Field(default=1, ge=1)

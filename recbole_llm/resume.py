@@ -11,14 +11,16 @@ import torch
 
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError, RunDirError, all_problems
+from recbole_llm.files import sha256
 from recbole_llm.parsing import load_yaml
 from recbole_llm.provenance import data_sha256
-from recbole_llm.run_dir import CONFIG, RESULT, read_json
+from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, read_json
 
+UPDATES = "updates"  # key of config.json: what a run was updated with, if it was
 # Settings that change where or how loudly a run runs, not its numbers.
 FREE = frozenset(
     {"run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress",
-     "state", "log_wandb", "wandb_project"}
+     "state", "log_wandb", "wandb_project", "init_from"}
 )  # fmt: skip
 
 
@@ -39,26 +41,41 @@ class StoredRun:
     def config(self, *, trust_remote_code: bool = False, **changes: Any) -> LLMConfig:
         """Return the configuration for this machine, if the data is what it was.
 
+        Args are those of :meth:`settings_here`.
+
+        Raises:
+            RunDirError: If the data has changed, or code would run that is not trusted.
+        """
+        if self.facts.get(UPDATES):
+            raise RunDirError(
+                f"{self.run_dir}: was updated with new events, so that no dataset is its own. "
+                "recommend, trajectory, explain and update open it."
+            )
+        config = self.settings_here(trust_remote_code=trust_remote_code, **changes)
+        self._require_same_data(config)
+        config["run_dir"] = str(self.run_dir.resolve())
+        return config
+
+    def settings_here(self, *, trust_remote_code: bool = False, **changes: Any) -> LLMConfig:
+        """Return the configuration for this machine, whatever became of the data.
+
         Args:
             trust_remote_code: Whether an encoder that runs code of its own may do so again.
             **changes: Settings that differ here.
 
         Raises:
-            RunDirError: If the data has changed, or code would run that is not trusted.
+            RunDirError: If code would run that is not trusted.
         """
         settings = dict(self.facts["settings"])
         if settings.get("trust_remote_code") and not trust_remote_code:
             raise RunDirError(
                 f"{self.run_dir / CONFIG}: the text encoder {settings.get('text_encoder')!r} runs "
-                "code of its own. Read it, then call load_run(run_dir, trust_remote_code=True), or "
-                "resume with --trust_remote_code=True."
+                "code of its own. Read it, then pass trust_remote_code=True (on a command line "
+                "--trust_remote_code=True, or --trust_remote_code of recbole-llm update)."
             )
         if torch.cuda.device_count() <= 1:
             settings["gpu_id"] = "0"  # whichever of its GPUs that machine used
-        config = LLMConfig(self.facts["model"], self.facts["dataset"], None, settings | changes)
-        self._require_same_data(config)
-        config["run_dir"] = str(self.run_dir.resolve())
-        return config
+        return LLMConfig(self.facts["model"], self.facts["dataset"], None, settings | changes)
 
     def config_for(
         self,
@@ -90,6 +107,8 @@ class StoredRun:
         unsaid = {key: value for key, value in self.facts["settings"].items() if key not in words}
         config = LLMConfig(names["model"], names["dataset"], None, unsaid | given, arguments=words)
         self._require_same_settings(config.resolved)
+        if "init_from" in words or given.get("init_from") is not None:
+            self._require_same_source(Path(config.resolved["init_from"]))
         is_said = "trust_remote_code" in words or "trust_remote_code" in given
         return self.config(
             trust_remote_code=is_said and bool(config.resolved.get("trust_remote_code")),
@@ -120,6 +139,14 @@ class StoredRun:
         if problems:
             place = f"{self.run_dir} cannot go on with other settings. Start a new run"
             raise RequestError(all_problems(place, problems))
+
+    def _require_same_source(self, named: Path) -> None:
+        weights, kept = named / WEIGHTS, self.facts.get("source") or {}
+        if not weights.is_file() or sha256(weights) != kept.get("weights_sha256"):
+            raise RequestError(
+                f"init_from: {self.run_dir} began with other weights than {weights}. Leave it out, "
+                "or start a new run."
+            )
 
     def _require_same_data(self, config: LLMConfig) -> None:
         for name, digest in data_sha256(config).items():

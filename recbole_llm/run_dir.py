@@ -15,6 +15,7 @@ WEIGHTS = "model.safetensors"
 RESULT = "result.json"
 STATE = "training.safetensors"
 CATALOGUE = "catalogue.safetensors"
+SOURCE = "source.safetensors"
 
 
 def create_run_dir(root: Path, *, model: str, dataset: str) -> Path:

@@ -15,6 +15,7 @@ Name = str | None
 Adaptor = Literal["linear", "mlp", "whitening", "moe"]
 OWN_SPLITS = ("time_cut", "cold_start")  # kinds of eval_args.split that RecBole lacks
 FEATURES = ("text", "id")  # item features that need no file of vectors
+WORD_COUNTS = ("tfidf", "hashing")  # text encoders that are no language model
 Operation = Literal["drop", "mask", "crop", "reorder"]
 
 
@@ -40,7 +41,7 @@ class Settings(BaseModel):
     text_template: str | None = None
     """How the columns make a text, as ``{title} ({year})``; joined by commas by default."""
     text_encoder: str = "all-MiniLM-L6-v2"
-    """The bundled encoder, a local path, or any Hugging Face id."""
+    """The bundled encoder, a local path, any Hugging Face id; or tfidf, hashing: words counted."""
     text_revision: str | None = None
     """Revision of a Hugging Face id."""
     text_pooling: Literal["default", "mean", "cls", "max", "last", "weighted_mean"] = "default"
@@ -77,14 +78,20 @@ class Settings(BaseModel):
     """Folder of the vector cache; the user's cache folder by default."""
     text_control: Literal["none", "random", "shuffled"] = "none"
     """Control experiments: random vectors, or the vectors of other items."""
-    whitening: Literal["none", "zca", "pca"] = "zca"
-    """Treatment of the vectors before the model."""
+    whitening: Literal["none", "standard", "zca", "pca"] = "zca"
+    """Treatment of the vectors before the model; standard scales each entry alone."""
     whitening_dim: int | None = Field(default=None, ge=1)
     """Dimensions that pca keeps; all by default."""
     empty_text: Literal["zero", "id", "error"] = "zero"
     """An item without text has the zero vector, has its id as text, or is an error."""
     min_text_coverage: float = Field(default=0.0, ge=0, le=1)
     """Share of the items that must have a text."""
+    init_from: str | None = None
+    """Directory of a finished run whose trained weights this one begins with (docs/transfer.md)."""
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training users that training sees; evaluation has all users."""
+    train_share_seed: int = Field(default=0, ge=0)
+    """Seed of their draw; a smaller share is part of a larger one."""
     interest_pooling: Literal["mean", "sum"] = "mean"
     """Whether the running interest E_u is the mean or the sum of the item vectors so far."""
     interest_combination: Literal["current", "sum", "gate"] = "current"

@@ -309,7 +309,7 @@ def test_our_own_dataset_files_are_right(file: Path) -> None:
 
 
 def test_check_names_all_that_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("model: LLMInterestLST\nepochs: 0\nlearning_rat: 1\n")
+    (tmp_path / "a.yaml").write_text("model: LLMInterestLST\nepochs: -1\nlearning_rat: 1\n")
     with pytest.raises(RequestError, match="3 problems"):
         check_file(tmp_path / "a.yaml")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,26 +16,41 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 
 
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Return a function that runs a script of benchmarks/ and returns what it defines."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return lambda name: runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))
+
+
 def test_the_settings_page_is_made_from_the_schema() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "settings.py"))["page"]()
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page
 
 
-def test_the_ablations_are_those_measured() -> None:
-    page = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["ablations"]()
+def test_the_ablations_are_those_measured(script) -> None:
+    page = script("pages")["ablations"]()
     assert (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8") == page
 
 
 @pytest.mark.parametrize(("part", "name"), [("figures", "table"), ("leaderboards",) * 2])
-def test_the_readme_shows_what_was_measured(part: str, name: str) -> None:
-    script = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))
+def test_the_readme_shows_what_was_measured(part: str, name: str, script) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    begin, end = script["marks"](part)
-    assert readme.split(begin)[1].split(end)[0] == script[name]()
+    begin, end = script("pages")["marks"](part)
+    assert readme.split(begin)[1].split(end)[0] == script("figures")[name]()
 
 
-def test_the_readme_shows_the_leaderboards_that_are_there(tmp_path: Path) -> None:
-    leaderboards = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["leaderboards"]
+def test_pages_show_what_was_measured(script) -> None:
+    pages = script("pages")
+    for page, parts in pages["PAGES"].items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, part in parts.items():
+            begin, end = pages["marks"](name)
+            assert text.split(begin)[1].split(end)[0] == part(), (page, name)
+
+
+def test_the_readme_shows_the_leaderboards_that_are_there(tmp_path: Path, script) -> None:
+    leaderboards = script("figures")["leaderboards"]
     leaderboards.__globals__["ROOT"] = tmp_path
     head = "# x\n\nAbout.\n\n"
     table = "| Model | NDCG@10 |\n| --- | ---: |\n| A | **0.1 ± –** |"
@@ -59,22 +76,6 @@ def test_a_committed_leaderboard_is_what_its_records_say(suite: str) -> None:
     assert page == markdown(read_boards(RESULTS / suite))
 
 
-def test_the_targets_page_says_what_the_records_say() -> None:
-    page = runpy.run_path(str(ROOT / "benchmarks" / "targets.py"))["page"]()
+def test_the_targets_page_says_what_the_records_say(script) -> None:
+    page = script("targets")["page"]()
     assert (ROOT / "docs" / "targets.md").read_text(encoding="utf-8") == page
-
-
-def test_the_encoders_page_shows_the_figures_that_were_measured() -> None:
-    table = runpy.run_path(str(ROOT / "benchmarks" / "figures.py"))["encoders"]()
-    assert table in (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("part", ["estimators", "suite"])
-def test_the_causality_page_shows_what_was_measured(
-    part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    made = runpy.run_path(str(ROOT / "benchmarks" / "causality.py"))[part]()
-    begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->\n"
-    page = (ROOT / "docs" / "causality.md").read_text(encoding="utf-8")
-    assert page.split(begin)[1].split(end)[0] == made

@@ -135,7 +135,7 @@ def test_yaml_merges_mappings(tmp_path: Path) -> None:
         ({"learning_rate": "0.1"}, "learning_rate: must be a valid number, received '0.1'"),
         ({"train_batch_size": 0}, "train_batch_size"),
         ({"eval_batch_size": -4}, "eval_batch_size"),
-        ({"epochs": 0}, "epochs: must be greater than or equal to 1"),
+        ({"epochs": -1}, "epochs: must be greater than or equal to 0"),
         ({"epochs": 2.5}, "epochs"),
         ({"dropout_prob": 1.0}, "dropout_prob"),
         ({"topk": 0}, "topk"),
@@ -173,5 +173,5 @@ def test_a_wrong_setting_is_one_clear_problem(settings, words: str) -> None:
 
 
 def test_all_problems_come_at_once() -> None:
-    settings = {"epochs": 0, "whitening": "x", "colour": 1}
+    settings = {"epochs": -1, "whitening": "x", "colour": 1}
     assert len(find_problems(settings, known_keys={"epochs", "whitening"})) == 3

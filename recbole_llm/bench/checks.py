@@ -7,13 +7,17 @@ from glob import escape as glob_escape
 from pathlib import Path
 from typing import Any
 
-from recbole_llm.bench.specs import RunSpec, Suite, expand, read_suite
+from recbole_llm.bench.specs import RunSpec, expand
+from recbole_llm.bench.suite import Suite, read_suite
 from recbole_llm.checks import problems_of
 from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
+from recbole_llm.eval_checks import rerank_problems
 from recbole_llm.parsing import load_yaml
+from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.provenance import protocol_rules
+from recbole_llm.transfer_checks import source_problems
 
 MOST = 3  # rows that a message names
 DEFAULT_DATA = Path("dataset")  # RecBole's data_path
@@ -64,9 +68,13 @@ def _dataset_problems(suite: Suite, data_path: Path | None) -> list[str]:
     return [
         f"datasets: {unknown_name('dataset', name, _known_datasets())} Of your own, "
         f"{data_path or DEFAULT_DATA}/{name}/{name}.inter must be there: --data_path=FOLDER."
-        for name in suite.datasets
+        for name in dict.fromkeys([*suite.datasets, *_source_datasets(suite)])
         if dataset_config_file(name) is None and not has_data(name, data_path)
     ]
+
+
+def _source_datasets(suite: Suite) -> list[str]:
+    return [source.dataset for source in suite.sources.values()]
 
 
 def _known_datasets() -> list[str]:
@@ -79,6 +87,7 @@ def _layer_problems(suite: Suite) -> Iterator[tuple[str, str]]:
     layers = {"settings": suite.settings}
     layers |= {f"rulers.{name}": settings for name, settings in suite.rulers.items()}
     layers |= {f"datasets.{name}": settings for name, settings in suite.datasets.items()}
+    layers |= {f"sources.{name}.settings": one.settings for name, one in suite.sources.items()}
     for label, row in suite.models.items():
         layers[f"models.{label}.settings"] = row.settings
         for name, settings in row.settings_on.items():
@@ -94,7 +103,7 @@ def _run_problems(suite: Suite, runs: list[RunSpec], *, said: set[str]) -> list[
     tables: dict[tuple[str | None, str], dict[str, dict[str, Any]]] = {}
     for run in _one_seed(runs):
         try:
-            config = LLMConfig(run.model, run.dataset, None, {**run.settings, "seed": run.seed})
+            config = _table_config(run)
         except RequestError as error:
             for problem in problems_in(error):
                 rows.setdefault(problem, []).append(run.title)
@@ -105,6 +114,43 @@ def _run_problems(suite: Suite, runs: list[RunSpec], *, said: set[str]) -> list[
             rows.setdefault(problem, []).append(run.title)
     problems = [f"{_places(t)}: {problem}" for problem, t in rows.items() if problem not in said]
     return problems + [line for rules in tables.values() for line in _mixed(rules)]
+
+
+def _table_config(run: RunSpec) -> LLMConfig:
+    """Return the settings that measure a run: its own, or those of the run that it re-ranks.
+
+    Raises:
+        RequestError: If they are wrong, or it cannot begin with its source or re-rank that run.
+    """
+    own = _config_of(run)
+    if (base := run.reranked) is None:
+        return own
+    if run.model not in CLASSIFIERS:
+        words = f"rerank: {run.model} is no classifier. Use {', '.join(CLASSIFIERS)}."
+        raise RequestError(all_problems(run.title, [words]))
+    config = _config_of(base)
+    if problems := rerank_problems(config.resolved, own.resolved):
+        raise RequestError(all_problems(run.title, problems))
+    return config
+
+
+def _config_of(run: RunSpec) -> LLMConfig:
+    """Return the configuration of a run, if it can be, and can begin with its source.
+
+    Raises:
+        RequestError: If it cannot; all that is wrong at once.
+    """
+    given, source = {**run.settings, "seed": run.seed}, run.source
+    if source is None:
+        return LLMConfig(run.model, run.dataset, None, given)
+    first = LLMConfig(source.model, source.dataset, None, {**source.settings, "seed": source.seed})
+    config = LLMConfig(run.model, run.dataset, None, {**given, "init_from": source.folder})
+    problems = source_problems(
+        first.resolved, config.resolved, source_model=source.model, model=run.model
+    )
+    if problems:
+        raise RequestError(all_problems(source.title, problems))
+    return config
 
 
 def _places(titles: list[str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from recbole_llm.bench.checks import DEFAULT_DATA, check_suite, has_data
 from recbole_llm.bench.plan import Planned, plan, plan_lines, to_run
 from recbole_llm.bench.ray_runner import RayRunner
-from recbole_llm.bench.runner import Executor, Runner, run_here, write_plan
+from recbole_llm.bench.runner import Runner, run_here, write_plan
+from recbole_llm.bench.sources import Executor, needed_sources, source_lines
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.parsing import split_command
 
@@ -66,11 +67,11 @@ def bench(argv: Sequence[str], say: Callable[[str], None]) -> None:
     for note in notes:
         say(f"note: {note}")
     chosen = _chosen(planned, request)
-    for line in plan_lines(chosen, is_forced=request.is_forced):
+    missing = to_run(chosen, is_forced=request.is_forced)
+    for line in [*source_lines(missing), *plan_lines(chosen, is_forced=request.is_forced)]:
         say(line)
     if request.is_plan:
         return
-    missing = to_run(chosen, is_forced=request.is_forced)
     _require_data(missing, request.data_path)
     write_plan(request.results, suite, specs)
     Runner(
@@ -162,10 +163,11 @@ def _require_data(runs: Sequence[Planned], data_path: Path | None) -> None:
         RequestError: If it is; all datasets of which it is.
     """
     folder = data_path or DEFAULT_DATA
+    wanted = [one.dataset for one in needed_sources(runs)] + [one.spec.dataset for one in runs]
     problems = [
         f"{dataset}: {folder / dataset / dataset}.inter is not there. Name the folder of datasets "
         "with --data_path=FOLDER, or leave the dataset out with --only."
-        for dataset in dict.fromkeys(one.spec.dataset for one in runs)
+        for dataset in dict.fromkeys(wanted)
         if not has_data(dataset, data_path)
     ]
     if problems:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from recbole_llm.bench.plan import Planned
-from recbole_llm.bench.runner import Claimed
+from recbole_llm.bench.sources import Claimed
 from recbole_llm.cluster import cluster, require_room, run_tasks
 from recbole_llm.job import Outcome, death, execute
 
@@ -25,7 +25,7 @@ class RayRunner:
     gpus: float
     cpus: float
 
-    def __call__(self, jobs: Iterable[Claimed]) -> Iterator[tuple[Planned, Outcome]]:
+    def __call__(self, jobs: Iterable[Claimed]) -> Iterator[tuple[Any, Outcome]]:
         """Run jobs and yield what comes of each, first come, first served.
 
         Raises:

@@ -62,6 +62,8 @@ class _Spec(BaseModel):
     dataset: str
     seed: int
     settings: dict[str, Any]
+    source: dict[str, Any] | None = None
+    rerank: dict[str, Any] | None = None
 
 
 class _Facts(_Schema):

@@ -21,20 +21,25 @@ from recbole_llm.bench.results import (
     read_record,
     record_problems,
 )
-from recbole_llm.bench.specs import RunSpec, Suite
+from recbole_llm.bench.sources import (
+    LOCKS,
+    Claimed,
+    Executor,
+    SourceRunner,
+    data_folder,
+    folder_for,
+    needed_sources,
+    source_folder,
+)
+from recbole_llm.bench.specs import RunSpec, SourceSpec
+from recbole_llm.bench.suite import Suite
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
 from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute, of_all_machines
 from recbole_llm.parsing import parse_value
 
-LOCKS = ".locks"
-RUNS = Path("saved") / "bench"
 
-Claimed = tuple[Planned, Job]
-Executor = Callable[[Iterable[Claimed]], Iterator[tuple[Planned, Outcome]]]
-
-
-def run_here(jobs: Iterable[Claimed]) -> Iterator[tuple[Planned, Outcome]]:
+def run_here(jobs: Iterable[Claimed]) -> Iterator[tuple[Any, Outcome]]:
     """Run jobs one after another on this machine."""
     for one, job in jobs:
         yield one, execute(job)
@@ -60,14 +65,16 @@ class Runner:
     _locks: dict[Path, FileLock] = field(default_factory=dict)
 
     def run(self, planned: Sequence[Planned]) -> None:
-        """Run what is planned and keep what comes of it.
+        """Run what is planned and keep what comes of it; what runs begin with is trained first.
 
         Raises:
             RecBoleLLMError: At the end, if a run failed.
         """
-        failures = []
+        broken = self._broken(planned)
+        failures = [one.failure for one in broken]
+        rest = [one for one in planned if one not in broken]
         try:
-            for one, outcome in self.executor(self._claimed(planned)):
+            for one, outcome in self.executor(self._claimed(rest)):
                 if not self._keep(one, outcome):
                     failures.append(one.failure)
                 self._locks.pop(one.record).release()
@@ -80,6 +87,25 @@ class Runner:
                 f"{len(failures)} of {len(planned)} runs failed, and are tried again at the next "
                 f"call. What went wrong is in\n{files}"
             )
+
+    def _broken(self, planned: Sequence[Planned]) -> list[Planned]:
+        """Train the sources of runs; keep and return the runs whose source failed."""
+        if not (sources := needed_sources(planned)):
+            return []
+        errors = SourceRunner(
+            root=planned[0].root,
+            data_path=self.data_path,
+            is_forced=self.is_forced,
+            say=self.say,
+            executor=self.executor,
+        ).run(sources)
+        broken = []
+        for one in planned:
+            if one.spec.source is not None and one.spec.source.folder in errors:
+                self.say(f"{one.spec.title}, seed {one.spec.seed}: not run")
+                self._keep(one, Outcome(None, None, errors[one.spec.source.folder], 0.0))
+                broken.append(one)
+        return broken
 
     def _claimed(self, planned: Sequence[Planned]) -> Iterator[Claimed]:
         """Yield the runs that no other process runs, each with its lock held."""
@@ -101,16 +127,19 @@ class Runner:
             yield one, job
 
     def _job(self, one: Planned) -> Job:
-        spec, run_dir = one.spec, run_folder(one)
+        spec, run_dir, base = one.spec, run_folder(one.record), one.spec.reranked
+        source = None if spec.source is None else source_folder(one.root, spec.source)
         return Job(
             model=spec.model,
             dataset=spec.dataset,
             seed=spec.seed,
-            settings=spec.settings,
+            settings=spec.settings | ({} if source is None else {"init_from": str(source)}),
             run_dir=str(run_dir),
-            data_path=None if spec.dataset == "ml-100k" else str(self.data_path.resolve()),
+            data_path=data_folder(spec.dataset, self.data_path),
             folder=str(Path.cwd()),
             is_fresh=self.is_forced or (run_dir / RECORDED).exists(),
+            rerank=None if base is None else str(run_folder(one.root / base.path)),
+            top=spec.rerank.top if spec.rerank else 0,
         )
 
     def _keep(self, one: Planned, outcome: Outcome) -> bool:
@@ -167,18 +196,32 @@ def _plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
     }
 
 
-def run_folder(one: Planned) -> Path:
+def run_folder(place: Path) -> Path:
     """Return the directory of a run, a function of its record's path, so that it can be resumed."""
-    record = one.record.resolve()
-    here = Path.cwd()
-    parts = record.relative_to(here).parts if here in record.parents else record.parts[1:]
-    return (RUNS / Path(*parts)).with_suffix("").resolve()
+    return folder_for(place.with_suffix(""))
 
 
 def command_of(spec: RunSpec) -> str:
-    """Return the command line that runs a run again."""
+    """Return the command line that runs a run again, behind those of the runs that it needs."""
+    return _commands(spec)
+
+
+def _commands(spec: RunSpec, **more: str) -> str:
+    base = spec.reranked
+    if spec.rerank is not None and base is not None:
+        rerank = f"recbole-llm rerank lists --by=classifier --top={spec.rerank.top}"
+        run = _command(spec, run_dir="classifier")
+        return f"{_commands(base, run_dir='lists')} && {run} && {rerank}"
+    if spec.source is None:
+        return _command(spec, **more)
+    source = f"saved/{spec.source.folder}"
+    first = _command(spec.source, run_dir=source)
+    return f"{first} && {_command(spec, init_from=source, **more)}"
+
+
+def _command(spec: RunSpec | SourceSpec, **more: str) -> str:
     given = {"model": spec.model, "dataset": spec.dataset, "seed": spec.seed, **spec.settings}
-    words = [f"--{key}={_word(key, value)}" for key, value in given.items()]
+    words = [f"--{key}={_word(key, value)}" for key, value in (given | more).items()]
     return shlex.join(["run_recbole", *words])
 
 
@@ -208,7 +251,7 @@ def _write_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) 
             partial.write_bytes(ranks)
     write_json(one.record, record)
     one.failure.unlink(missing_ok=True)
-    run_dir = run_folder(one)
+    run_dir = run_folder(one.record)
     if run_dir.is_dir():  # on a cluster it may be another machine's
         (run_dir / RECORDED).touch()
 

@@ -19,11 +19,11 @@ from recbole.data.interaction import Interaction
 from recbole.utils.enum_type import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_llm.atomic import read_atomic, read_header
+from recbole_llm.atomic import read_atomic, read_header, refuse_missing_times
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
-from recbole_llm.errors import DataError, unknown_name
+from recbole_llm.errors import DataError, RequestError, unknown_name
 
 EVENT = "_event"  # column of a case: where its target stands in the flat array of events
 
@@ -37,9 +37,12 @@ class ExactOrder(Splits):
 
     Attributes:
         given_vectors: Text vectors that were prepared elsewhere, or None to prepare them here.
+        source: What the model begins with where ``init_from`` says so; ``transfer.source_of`` reads
+            it.
     """
 
     given_vectors: ItemVectors | None = None
+    source: Any = None
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if not Path(dataset_path).is_dir():
@@ -91,7 +94,7 @@ class ExactOrder(Splits):
                 self.field2source[name], self.field2type[name] = source, kind
             frame[name] = self._column(table, name, kind)
         if self.time_field in frame and source is FeatureSource.INTERACTION:
-            _refuse_missing_times(path, table.lines, frame[self.time_field])
+            refuse_missing_times(path, table.lines, frame[self.time_field])
         return pd.DataFrame(frame)
 
     def _require_types(self, path: Path, types: dict[str, str]) -> None:
@@ -159,11 +162,14 @@ class ExactOrder(Splits):
 
     def item_vectors(self) -> ItemVectors | None:
         """Return the text vectors of the catalogue, or None where no item feature is text."""
+        if self.config["init_from"] and self.source is None:
+            raise RequestError("init_from: RecBole's own run_recbole cannot do it. Use ours.")
         return self.given_vectors or item_vectors(
             self.config,
             folder=Path(self.dataset_path),
             dataset=self.dataset_name,
             catalogue=[str(token) for token in self.field2id_token[self.iid_field]],
+            whitening=None if self.source is None else self.source.whitening,
         )
 
     def modality_vectors(self) -> dict[str, ModalityVectors]:
@@ -191,15 +197,6 @@ class ExactOrder(Splits):
                 f"time_precision=recbole: {exact} distinct times become {single} in float32; "
                 "events that collapse keep the order of the file, not of time."
             )
-
-
-def _refuse_missing_times(path: Path, lines: Any, times: np.ndarray) -> None:
-    missing = np.flatnonzero(~np.isfinite(times))
-    if len(missing):
-        raise DataError(
-            f"{path}:{lines[int(missing[0])]}: {len(missing)} rows have no finite time, so that "
-            "their order is unknown. Give each row a time or leave it out."
-        )
 
 
 @lru_cache(maxsize=32)

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_llm.data.encoders import encoder_spec, text_encoder
 from recbole_llm.errors import DataError, NonFiniteError
 from recbole_llm.settings import Settings
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.encoders import Encoder, TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
-from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
 from recbole_llm.text.tuning import TunedEncoder, Tuning
-from recbole_llm.text.whiten import Whitening, fit_whitening
+from recbole_llm.text.whiten import KeptWhitening, Whitening, anisotropy, fit_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class ItemVectors:
         rows: Their rows in the table.
         whitening: What whitened them, None where nothing did.
         texts: What the encoder read, ``(n,)``.
+        per_second: Distinct texts a second when they were encoded, None where it is not known.
     """
 
     table: Tensor
@@ -52,8 +53,9 @@ class ItemVectors:
     truncated: int
     raw: Tensor
     rows: Sequence[int]
-    whitening: Whitening | None = None
+    whitening: Whitening | KeptWhitening | None = None
     texts: Sequence[str] = ()
+    per_second: float | None = None
 
     def raw_table(self) -> np.ndarray:
         """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
@@ -62,13 +64,27 @@ class ItemVectors:
         return table
 
     def facts(self) -> dict[str, Any]:
-        """Return what a result says of the text: cache key, coverage, texts cut."""
+        """Return what a result says of the text: cache key, speed, directions, coverage, texts cut.
+
+        ``anisotropy`` is that of the encoder's vectors, ``treated_anisotropy`` that of the vectors
+        which the model is given, after controls and whitening.
+        """
         about = {"key": self.key, "from_cache": self.from_cache, "truncated": self.truncated}
+        about |= {
+            "vectors_per_second": self.per_second,
+            "anisotropy": anisotropy(self.raw),
+            "treated_anisotropy": anisotropy(self.table[list(self.rows)]),
+        }
         return about | vars(self.report)
 
 
 def item_vectors(
-    config: Mapping[str, Any], *, folder: Path, dataset: str, catalogue: Sequence[str]
+    config: Mapping[str, Any],
+    *,
+    folder: Path,
+    dataset: str,
+    catalogue: Sequence[str],
+    whitening: KeptWhitening | None = None,
 ) -> ItemVectors | None:
     """Read, encode and treat the texts of a catalogue as the settings say.
 
@@ -77,6 +93,7 @@ def item_vectors(
         folder: Where ``<dataset>.item`` lies.
         dataset: The dataset's name.
         catalogue: Raw item ids; the first is padding.
+        whitening: Statistics of another catalogue to whiten by; this one's own by default.
 
     Returns:
         The vectors, or None where ``item_features`` does not name ``text``.
@@ -93,13 +110,15 @@ def item_vectors(
             f"{folder / dataset}.item: not one of {len(texts.texts)} items has a text. Choose "
             "other text_fields, or item_features: id."
         )
-    encoder = TextEncoder(
-        encoder_spec(settings),
+    encoder = text_encoder(
+        settings,
+        [text for text in texts.texts if text is not None],
         device=str(config["device"]),
-        cache=settings.text_cache_dir,
         show_progress=config["show_progress"],
     )
-    return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"])
+    return _encode(
+        texts, settings=settings, encoder=encoder, seed=config["seed"], whitening=whitening
+    )
 
 
 def catalogue_texts(
@@ -121,7 +140,12 @@ def catalogue_texts(
 
 
 def _encode(
-    texts: ItemTexts, *, settings: Settings, encoder: TextEncoder, seed: int
+    texts: ItemTexts,
+    *,
+    settings: Settings,
+    encoder: Encoder,
+    seed: int,
+    whitening: KeptWhitening | None,
 ) -> ItemVectors:
     store = VectorStore(Path(settings.text_cache_dir) if settings.text_cache_dir else None)
     rows = [row for row, text in enumerate(texts.texts, start=1) if text is not None]
@@ -134,12 +158,15 @@ def _encode(
         stored.truncated,
     )
     vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
-    table, whitening = whitened_table(
+    table, used = whitened_table(
         vectors,
         rows=rows,
         num_items=len(texts.texts) + 1,
         settings=settings,
         place=f"text vectors {stored.key}",
+        # Random vectors have no place among another catalogue's: their own statistics make them
+        # as white as the vectors that the weights know.
+        given=None if settings.text_control == "random" else whitening,
     )
     return ItemVectors(
         table=table,
@@ -151,14 +178,21 @@ def _encode(
         truncated=stored.truncated,
         raw=stored.vectors,
         rows=rows,
-        whitening=whitening,
+        whitening=used,
         texts=[text for text in texts.texts if text is not None],
+        per_second=stored.per_second,
     )
 
 
 def whitened_table(
-    vectors: Tensor, *, rows: Sequence[int], num_items: int, settings: Settings, place: str
-) -> tuple[Tensor, Whitening | None]:
+    vectors: Tensor,
+    *,
+    rows: Sequence[int],
+    num_items: int,
+    settings: Settings,
+    place: str,
+    given: KeptWhitening | None = None,
+) -> tuple[Tensor, Whitening | KeptWhitening | None]:
     """Return whitened vectors in the rows of their items, all others zero.
 
     Args:
@@ -167,6 +201,7 @@ def whitened_table(
         num_items: N, padding included.
         settings: Our settings.
         place: What the vectors are, for an error.
+        given: Statistics to whiten by; those of the vectors by default.
 
     Returns:
         ``(N, D)`` float32, and what whitened them.
@@ -174,7 +209,9 @@ def whitened_table(
     Raises:
         NonFiniteError: If whitening made a value that is not finite.
     """
-    whitening = fit_whitening(vectors, method=settings.whitening, dim=settings.whitening_dim)
+    whitening = given or fit_whitening(
+        vectors, method=settings.whitening, dim=settings.whitening_dim
+    )
     vectors = vectors.float() if whitening is None else whitening(vectors)
     if not torch.isfinite(vectors).all():
         raise NonFiniteError(
@@ -184,21 +221,6 @@ def whitened_table(
     table = torch.zeros(num_items, vectors.shape[1])
     table[torch.tensor(rows, dtype=torch.long)] = vectors
     return table, whitening
-
-
-def encoder_spec(settings: Settings) -> EncoderSpec:
-    """Return the encoder that the settings ask for."""
-    return EncoderSpec(
-        name=settings.text_encoder,
-        revision=settings.text_revision,
-        pooling=settings.text_pooling,
-        max_length=settings.text_max_length,
-        prompt=settings.text_prompt,
-        dtype=settings.text_dtype,
-        dim=settings.text_dim,
-        backend=settings.text_backend,
-        trust_remote_code=settings.trust_remote_code,
-    )
 
 
 def tuned_encoder(

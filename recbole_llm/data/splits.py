@@ -27,8 +27,9 @@ class Splits(DatasetLike):
     """Mixin for any RecBole dataset whose events are in exact order: RecBole's splits, and ours.
 
     Attributes:
-        known_items: Of a training part of one of our splits, the items that it holds, ``(K,)``: all
-            others are no candidates in training. None where all items are.
+        known_items: Of a training part of one of our splits, or of a share of the users, the items
+            that it holds, ``(K,)``: all others are no candidates in training. None where all items
+            are.
     """
 
     known_items: Tensor | None = None
@@ -67,7 +68,25 @@ class Splits(DatasetLike):
         for name, part in zip(("training", "validation", "test"), parts, strict=True):
             if len(part) == 0 and name != left_out:
                 self._refuse_empty(name)
+        if (self.config["train_share"] or 1.0) < 1:
+            self._keep_share(parts[0])
         return parts
+
+    def _keep_share(self, training: Any) -> None:
+        """Take users out of a training part, with all that they did, and what no other did."""
+        users, share = training.inter_feat[self.uid_field], self.config["train_share"]
+        tokens, seed = self.field2id_token[self.uid_field], self.config["train_share_seed"] or 0
+        everyone = users.unique()
+        chosen = drawn_users(tokens[everyone.numpy()], share=share, seed=seed)
+        is_kept = torch.from_numpy(np.isin(tokens[users.numpy()], chosen))
+        training.inter_feat = training.inter_feat[is_kept.nonzero()[:, 0]]
+        counts = np.asarray(training.inter_matrix().sum(axis=0)).ravel()
+        training.known_items = torch.from_numpy(np.flatnonzero(counts))
+        self.logger.info(
+            f"train_share {share:g}: training sees {len(chosen)} of {len(everyone)} users, "
+            f"{int(is_kept.sum())} of {len(users)} targets and {len(training.known_items)} items; "
+            "no other item is a candidate in training."
+        )
 
     def _refuse_empty(self, name: str) -> None:
         kind, how = self._split()
@@ -144,6 +163,18 @@ def share_sizes(shares: Sequence[float], total: int) -> np.ndarray:
     """Return how many of ``total`` each share is, ``(3,)``; rounding is at their borders."""
     borders = np.cumsum([0.0, *shares]) / sum(shares) * total
     return np.diff(np.round(borders).astype(np.int64))
+
+
+def drawn_users(users: Sequence[str], *, share: float, seed: int) -> np.ndarray:
+    """Return a share of the users, at least one; those of a smaller share are among them.
+
+    Args:
+        users: Raw ids, in any order.
+        share: Of them.
+        seed: Of the draw.
+    """
+    order = np.random.default_rng(seed).permutation(np.sort(users))
+    return order[: max(1, round(share * len(order)))]
 
 
 def cut_times(times: np.ndarray, how: Sequence[float]) -> tuple[float, float]:

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from recbole_llm.errors import RunDirError
 from recbole_llm.run_dir import CATALOGUE
+from recbole_llm.text.whiten import KeptWhitening
 from recbole_llm.train.checkpoints import read_tensors, write_tensors
 
 FORMAT = "recbole-llm catalogue 1"
 NAMES = ("items", "titles", "users", "genres")
-TENSORS = ("ends", "events", "table", "twins", "firsts")
+TENSORS = ("ends", "events", "lasts", "table", "twins", "firsts")
 FACTS = ("sizes", "digests", "weights_sha256")
 
 
@@ -52,9 +53,15 @@ class TextTreatment:
 
     def whiten(self, vectors: Tensor) -> Tensor:
         """Treat vectors ``(n, D)`` by the catalogue's statistics, ``(n, W)`` float32."""
+        whitening = self.whitening
+        return vectors if whitening is None else whitening(vectors)
+
+    @property
+    def whitening(self) -> KeptWhitening | None:
+        """The catalogue's statistics; None without whitening."""
         if self.mean is None or self.matrix is None:
-            return vectors
-        return ((vectors.double() - self.mean) @ self.matrix.double()).float()
+            return None
+        return KeptWhitening(self.mean, self.matrix)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Catalogue:
         users: Raw user ids, ``(U,)``; none where histories were not at hand.
         ends: Where each user's events end, ``(U,)``.
         events: Items of all events, user after user, in time order, ``(E,)``.
+        lasts: Time of each user's last event, ``(U,)`` float32; none at all where the run read no
+            times, or in a catalogue of an older version.
         table: The item vectors of the run's best epoch, ``(N, H)``.
         twins: Items that are to the model what an earlier item is, ``(M,)``.
         firsts: The first such item of each, ``(M,)``.
@@ -84,6 +93,7 @@ class Catalogue:
     users: list[str]
     ends: Tensor
     events: Tensor
+    lasts: Tensor
     table: Tensor
     twins: Tensor
     firsts: Tensor
@@ -122,7 +132,8 @@ def read_catalogue(run_dir: Path) -> Catalogue:
         )
     fields = {"sizes": dict, "digests": dict, "weights_sha256": str, "text": dict | None}
     tensors, about = read_tensors(path, kind=FORMAT, fields=fields, device=torch.device("cpu"))
-    tensors = {"genres": _packed([]), "text/texts": _packed([])} | tensors
+    added = {"genres": _packed([]), "text/texts": _packed([]), "lasts": torch.zeros(0)}
+    tensors = added | tensors
     try:
         parts: dict[str, Any] = {key: _unpacked(tensors[key]) for key in NAMES}
         parts |= {key: tensors[key] for key in TENSORS} | {key: about[key] for key in FACTS}

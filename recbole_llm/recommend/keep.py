@@ -42,7 +42,7 @@ def keep_catalogue(run_dir: Path, *, model: Any, dataset: Any) -> None:
         return
     table = model.items.table()  # first: vectors of a tuned encoder are made with it
     twins, firsts = identical_items(model)
-    users, ends, events = _histories(dataset)
+    users, ends, events, lasts = _histories(dataset)
     text = {} if model.item_vectors is None else {"text": model.item_vectors}
     given = text | model.modality_vectors  # in the order of the model's features
     catalogue = Catalogue(
@@ -52,6 +52,7 @@ def keep_catalogue(run_dir: Path, *, model: Any, dataset: Any) -> None:
         users=users,
         ends=ends,
         events=events,
+        lasts=lasts,
         table=table,
         twins=twins,
         firsts=firsts,
@@ -67,18 +68,27 @@ def _names(dataset: Any, field: str) -> list[str]:
     return [str(token) for token in dataset.field2id_token[field]]
 
 
-def _histories(dataset: Any) -> tuple[list[str], Tensor, Tensor]:
-    """Return raw user ids, where each one's events end, and the items of all events.
+def _histories(dataset: Any) -> tuple[list[str], Tensor, Tensor, Tensor]:
+    """Return raw user ids, where each one's events end, their items, and each one's last time.
 
     Benchmark files hold cases, not events: there are no users then.
     """
     if dataset.config["benchmark_filename"]:
-        return [], torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int32)
+        none = torch.zeros(0)
+        return [], none.long(), none.int(), none
     known = getattr(dataset, "events", dataset.inter_feat)  # either is in time order for each user
     users, items = known[dataset.uid_field], known[dataset.iid_field]
-    ends = torch.bincount(users, minlength=dataset.user_num).cumsum(0)
-    events = items[users.argsort(stable=True)].int()
-    return _names(dataset, dataset.uid_field)[1:], ends[1:], events
+    ends = torch.bincount(users, minlength=dataset.user_num).cumsum(0)[1:]
+    order = users.argsort(stable=True)
+    lasts = known[dataset.time_field][order][ends - 1] if _has_times(dataset) else torch.zeros(0)
+    return _names(dataset, dataset.uid_field)[1:], ends, items[order].int(), lasts
+
+
+def _has_times(dataset: Any) -> bool:
+    """Tell whether times were read, and are what they were in the file."""
+    config, field = dataset.config, dataset.time_field
+    is_scaled = config["normalize_all"] or field in (config["normalize_field"] or ())
+    return field in dataset.inter_feat.interaction and not is_scaled
 
 
 def _item_file(dataset: Any) -> Path:
@@ -123,25 +133,29 @@ def _genres(dataset: Any) -> list[list[str]]:
     """Return each item's genres by the column that is named so, none where no column is."""
     items = _names(dataset, dataset.iid_field)
     try:
-        known = _genre_cells(dataset)
+        known = genre_cells(_item_file(dataset), config=dataset.config)
     except DataError:  # as of titles, which says so
         known = {}
     return [known.get(item, []) for item in items]
 
 
-def _genre_cells(dataset: Any) -> dict[str, list[str]]:
-    """Return the genres of the ``.item`` file by raw item id; the first row of an id counts."""
-    config, path = dataset.config, _item_file(dataset)
+def genre_cells(path: Path, *, config: Any) -> dict[str, list[str]]:
+    """Return the genres of an ``.item`` file by raw item id; the first row of an id counts.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
     reading = {"separator": config["field_separator"], "encoding": config["encoding"]}
+    id_field = config["ITEM_ID_FIELD"]
     types = read_header(path, **reading)
     named = [name for part in GENRES for name in types if part in name.lower()]
     column = next((name for name in named if types[name].startswith("token")), None)
     if column is None:
         return {}
-    table = read_atomic(path, columns={dataset.iid_field, column}, **reading)
+    table = read_atomic(path, columns={id_field, column}, **reading)
     is_one = types[column] == "token"
     found: dict[str, list[str]] = {}
-    for item, cell in zip(table.columns[dataset.iid_field], table.columns[column], strict=True):
+    for item, cell in zip(table.columns[id_field], table.columns[column], strict=True):
         parts = [cell] if is_one else cell.split(config["seq_separator"])
         found.setdefault(item, list(dict.fromkeys(part for part in parts if part.strip())))
     return found

@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_llm.errors import RunDirError
 from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.recommend.catalogue import TextTreatment
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.encoders import Encoder
 
 LEAST_COSINE = 0.98  # of one text's vectors in float32 and bf16: 0.999 and more
 
@@ -35,7 +35,7 @@ class NewTexts:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Encoder,
         *,
         treatment: TextTreatment,
         items: ItemRepresentation,
@@ -72,13 +72,23 @@ class NewTexts:
         """
         if self._is_checked:
             return
-        here, stored = self.encoder.encode([self.treatment.probe]).vectors[0], self.treatment
-        is_like = len(here) == len(stored.probe_vector) and (
-            torch.cosine_similarity(here, stored.probe_vector, dim=0) > LEAST_COSINE
-        )
-        if not is_like:
-            raise RunDirError(
-                f"{self.place}: text_encoder {self.encoder.spec.name!r} gives {stored.probe[:60]!r}"
-                " another vector here than it gave the run. Restore the encoder, or train again."
-            )
+        here = self.encoder.encode([self.treatment.probe]).vectors[0]
+        require_like(here, self.treatment, encoder=self.encoder, place=self.place)
         self._is_checked = True
+
+
+def require_like(here: Tensor, treatment: TextTreatment, *, encoder: Encoder, place: str) -> None:
+    """Compare the vector of a run's probe ``(D,)``, as it is here, with what the run had.
+
+    Raises:
+        RunDirError: If they differ.
+    """
+    before = treatment.probe_vector
+    is_like = len(here) == len(before) and (
+        torch.cosine_similarity(here, before, dim=0) > LEAST_COSINE
+    )
+    if not is_like:
+        raise RunDirError(
+            f"{place}: text_encoder {encoder.name!r} gives {treatment.probe[:60]!r} another "
+            "vector here than it gave the run. Restore the encoder, or train again."
+        )

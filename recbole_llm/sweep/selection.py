@@ -18,7 +18,10 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import EVENT
 from recbole_llm.data.features import ItemVectors
 
-SHAPES = ("item_features", "empty_text", "min_text_coverage", "training")
+SHAPES = (
+    "item_features", "empty_text", "min_text_coverage", "training", "train_share",
+    "train_share_seed",
+)  # fmt: skip
 LEARNS = ("text_tuning", "text_learning_rate", "text_warmup_steps", "text_checkpointing")
 
 

@@ -19,6 +19,7 @@ NO_SETTINGS = {
     **dict.fromkeys(
         (*OF_A_MACHINE, "use_gpu", "nproc"), "it is of one machine, and changes no number"
     ),
+    "init_from": "a sweep's trials begin anew",
 }
 KINDS = ("uniform", "loguniform", "int", "choice")
 

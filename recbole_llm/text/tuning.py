@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recbole_llm.errors import EncoderError
 from recbole_llm.text.encoders import TextEncoder
-from recbole_llm.text.whiten import Whitening
+from recbole_llm.text.whiten import KeptWhitening, Whitening
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class TunedEncoder(nn.Module):
         texts: Sequence[str],
         *,
         tuning: Tuning,
-        whitening: Whitening | None,
+        whitening: Whitening | KeptWhitening | None,
     ) -> None:
         super().__init__()
         self.reader, self.is_checkpointed = reader, tuning.is_checkpointed

@@ -63,6 +63,8 @@ class Engine(SafeTrainer):
     ) -> Any:  # fmt: skip
         """Fit as RecBole does, from where the run's directory says that training stood.
 
+        With ``epochs: 0`` nothing is trained; the model is validated as it is.
+
         Returns:
             Best validation score and metrics.
 
@@ -70,6 +72,9 @@ class Engine(SafeTrainer):
             NonFiniteError: If a loss, a score or a metric is not finite.
             RunDirError: If the state of training cannot be read.
         """
+        if self.epochs == 0:
+            how = {"verbose": verbose, "saved": saved, "show_progress": show_progress}
+            return self.keep_as_is(train_data, valid_data, **how)
         self.loader, self._keeps_state = train_data, saved
         self.steps = self._build_steps(len(train_data))
         is_finished = False

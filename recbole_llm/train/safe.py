@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.utils import calculate_valid_score
 from torch import Tensor
 
 from recbole_llm.errors import NonFiniteError
@@ -102,6 +103,19 @@ class SafeTrainer(TrainerLike):
         save_checkpoint(Path(self.saved_model_file), self.model, epoch=epoch)
         if verbose:
             self.logger.info(f"Saving current: {self.saved_model_file}")
+
+    def keep_as_is(
+        self, train_data: Any, valid_data: Any, *, verbose: bool, saved: bool, show_progress: bool
+    ) -> Any:
+        """Keep the model untrained, as checkpoint of epoch -1; return validation score, metrics."""
+        self.eval_collector.data_collect(train_data)
+        if saved:
+            self._save_checkpoint(-1, verbose=verbose)
+        if valid_data:
+            result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
+            self.best_valid_result = result
+            self.best_valid_score = calculate_valid_score(result, self.valid_metric)
+        return self.best_valid_score, self.best_valid_result
 
     def evaluate(
         self,

@@ -84,11 +84,13 @@ class InterestTrainer(Engine, Trainer):
         others = [value for value in self.model.parameters() if value not in known]
         return [{"params": others}, {"params": tuned, "lr": rate, "warmup": warmup}]
 
-    def fit(self, train_data: TrainDataLoader, *args: Any, **kwargs: Any) -> Any:
-        """Fit as RecBole does; the training data is cut into windows first."""
+    def fit(self, train_data: TrainDataLoader | WindowSampler, *args: Any, **kwargs: Any) -> Any:
+        """Fit as RecBole does; training data that is no windows yet is cut into them first."""
         return super().fit(self._windows(train_data), *args, **kwargs)
 
-    def _windows(self, train_data: TrainDataLoader) -> TrainDataLoader | WindowLoader:
+    def _windows(self, train_data: Any) -> TrainDataLoader | WindowSampler:
+        if isinstance(train_data, WindowSampler):
+            return train_data
         if Settings.from_config(self.config).training == "prefixes":
             return train_data
         if not train_data.dataset.is_flat:
@@ -107,6 +109,6 @@ class InterestTrainer(Engine, Trainer):
         return weights.of_item.cpu() if weights and weights.is_self_normalised else None
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(train_data, WindowLoader):
+        if isinstance(train_data, WindowSampler):
             train_data.set_epoch(epoch_idx)
         return super()._train_epoch(train_data, epoch_idx, *args, **kwargs)

@@ -29,7 +29,7 @@ def test_every_layer_is_checked_and_each_problem_said_once(write_suite, toy_data
     path = write_suite(
         sede=[1],
         settings={"learning_rat": 1, "topk": [3], "valid_metric": "NDCG@3"},
-        rulers={"R": {"epochs": 0}},
+        rulers={"R": {"epochs": -1}},
         models={
             "A": {"model": "LLMInterestLSTN"},
             "B": {"model": "SASRec", "settings": {"hidden_size": 63}},
@@ -41,7 +41,7 @@ def test_every_layer_is_checked_and_each_problem_said_once(write_suite, toy_data
     assert lines[0] == f"{path}: 6 problems"
     assert lines[1].startswith("unknown key 'sede'. Did you mean 'seeds'?")
     assert lines[2].startswith("settings: unknown setting 'learning_rat'. Did you mean")
-    assert lines[3] == "rulers.R: epochs: must be greater than or equal to 1, received 0."
+    assert lines[3] == "rulers.R: epochs: must be greater than or equal to 0, received -1."
     assert lines[4].startswith("R toy A: unknown model 'LLMInterestLSTN'. Did you mean")
     assert lines[5] == "R toy B: hidden_size: must be divisible by 2, received 63."
     assert lines[6].startswith("R toy C: item_features: unknown feature 'txet'")
@@ -108,4 +108,5 @@ def test_the_shipped_suites_are_sound(file: Path) -> None:
     assert suite.about and roles.count("control") >= 5
     if file.stem != "ablation":  # which compares parts of one model
         of_role = {label for label, row in suite.models.items() if row.role == "baseline"}
-        assert suite.claim is not None and set(suite.claim.against) == of_role
+        assert suite.claim is not None and set(suite.claim.against) <= of_role
+        assert suite.sources or set(suite.claim.against) == of_role

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_llm.bench.specs import OF_A_MACHINE, expand, read_suite
+from recbole_llm.bench.specs import expand
+from recbole_llm.bench.suite import OF_A_MACHINE, read_suite
 from recbole_llm.errors import RequestError
 from recbole_llm.resume import FREE
 
@@ -118,8 +119,8 @@ def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
     suite, problems = read_suite(write_suite(models=models, sttings={}, seeds=[-1]))
     assert [p.partition(", received")[0] for p in problems] == [
         "seeds.0: must be greater than or equal to 0",
-        "models.A: unknown key 'rol'. Did you mean 'role'? Known: best, datasets, model, role, "
-        "seeds, settings, settings_on, skip.",
+        "models.A: unknown key 'rol'. Did you mean 'role'? Known: best, datasets, init_from, "
+        "model, rerank, role, seeds, settings, settings_on, skip, top.",
         "models.B.role: must be 'model', 'control' or 'baseline'",
         "models.B.seeds: must be distinct",
         "models.C.model: is missing. Write it.",
@@ -127,7 +128,7 @@ def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
         "data_path (it is of one machine, and changes no number)",
         "models.D.best: must be the name of a YAML file, or one for each dataset",
         "unknown key 'sttings'. Did you mean 'settings'? Known: about, claim, datasets, metric, "
-        "models, rulers, seeds, settings.",
+        "models, rulers, seeds, settings, sources.",
         "models.D.skip: unknown dataset of the suite 'tyo'. Did you mean 'toy'? Known: toy.",
     ]
     assert suite is not None and suite.models.keys() == {"A", "B", "D"}

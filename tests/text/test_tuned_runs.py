@@ -175,3 +175,24 @@ def test_lora_trains_the_real_encoder_on_a_part_of_real_data(ml_100k, tmp_path) 
     recommender = Recommender.load(result["run_dir"])
     found = recommender.for_texts(["Star Wars (1977), Action Adventure Romance Sci-Fi War"], k=5)
     assert len({one.item for one in found}) == 5
+
+
+def test_weights_of_a_tuned_encoder_go_along(tuning) -> None:
+    first = run_recbole("LLMInterestLSTM", "toy", config_dict=tuning | {"epochs": 1})
+    begun = tuning | {"init_from": first["run_dir"], "epochs": 0}
+    ours, theirs = weights(run_recbole("LLMInterestLSTM", "toy", config_dict=begun)), weights(first)
+    assert any(".encoder." in name for name in ours) and ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    with pytest.raises(RequestError, match="text_tuning: the source has 'lora', received 'frozen'"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict=begun | {"text_tuning": "frozen"})
+
+
+def test_a_tuned_encoder_begins_as_a_frozen_source_read_it(tuning) -> None:
+    frozen = tuning | {"epochs": 1, "text_tuning": "frozen"}
+    first = run_recbole("LLMInterestLSTM", "toy", config_dict=frozen)
+    begun = tuning | {"init_from": first["run_dir"], "epochs": 0}
+    second = run_recbole("LLMInterestLSTM", "toy", config_dict=begun)
+    ours, theirs = weights(second), weights(first)
+    assert all(".encoder." in name for name in ours.keys() - theirs.keys())
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert second["test_result"] == pytest.approx(first["test_result"], abs=1e-4)

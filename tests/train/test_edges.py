@@ -24,6 +24,12 @@ def test_batches_and_histories_of_one(toy, model: str, training: str) -> None:
     assert 0 <= result["test_result"]["ndcg@3"] <= 1
 
 
+def test_a_split_may_leave_the_test_out(toy) -> None:
+    own = {"eval_args": {"split": {"LS": "valid_only"}}, "epochs": 1}
+    result = run_recbole("LLMInterestLinear", "toy", config_dict={**toy, **own})
+    assert result["best_valid_result"] and result["test_result"] == {}
+
+
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_a_row_without_history_has_finite_scores(toy, model: str) -> None:
     _, loaded, *_ = load_run(run_recbole(model, "toy", config_dict={**toy, "epochs": 1})["run_dir"])

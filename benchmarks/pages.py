@@ -1,0 +1,248 @@
+"""What pages of docs/ show of results/; ``figures.py`` writes it between their marks."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_llm.bench.results import read_records
+
+ROOT = Path(__file__).parents[1]
+SHARES = ("zero-shot", "1 %", "5 %", "10 %", "all users")  # of docs/transfer.md
+LEAST_COSINE = 0.999  # of an encoder that is as good as float32
+
+
+def read(name: str) -> Any:
+    """Return a result."""
+    return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
+
+
+def encoders() -> str:
+    """Return the table of backends for docs/encoders.md."""
+    encoding = read("encoding.json")
+    machine, chosen = encoding["machine"], fastest(encoding)
+    backend, precision = chosen.split()
+    lines = [
+        f"On {machine['processor']}, {machine['threads']} threads: {encoding['short']['texts']:,} "
+        f"titles and {encoding['long']['texts']:,} long texts; times are those as fast as "
+        "`SentenceTransformer.encode` as it comes.",
+        "",
+        "| encoder | precision | titles/s | times | cosine: mean, least | long texts/s | times "
+        "| cosine: mean, least |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in encoding["short"]["encoders"]:
+        cells = []
+        for length in ("short", "long"):
+            one = encoding[length]["encoders"][name]
+            cells += [f"{one['vectors_per_second']:,.0f}", f"{one['median_ratio']:.1f}"]
+            cells.append(f"{one['mean_cosine']:.5f}, {one['min_cosine']:.5f}")
+        lines.append(f"| {' | '.join([*name.split(), *cells])} |")
+    lines += [
+        "",
+        f"The fastest whose cosine to float32 is {LEAST_COSINE} or more for every text: "
+        f"`text_backend: {backend}` with `text_dtype: {precision}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def fastest(encoding: Mapping[str, Any]) -> str:
+    """Return the encoder of most vectors a second of those of cosine 0.999 and more everywhere."""
+    short, long = encoding["short"]["encoders"], encoding["long"]["encoders"]
+    good = [n for n in short if min(short[n]["min_cosine"], long[n]["min_cosine"]) >= LEAST_COSINE]
+    return max(good, key=lambda name: short[name]["median_ratio"] * long[name]["median_ratio"])
+
+
+def scale() -> str:
+    """Return what encode_scale.py measured, for docs/encoders.md."""
+    one = read("encode_scale.json")
+    return (
+        f"{one['items']:,} texts through a tiny BERT ({one['texts_per_second']:,.0f} a second on "
+        f"one thread), killed after {one['killed_at_shards']} of {one['shards']} shards: "
+        f"{one['encoded_after_the_kill']:,} were left to encode, each text is there once, and the "
+        f"memory of the process was {one['mib_of_the_first_eighth']:,.0f} MiB in the first eighth "
+        f"and {one['mib_at_the_kill']:,.0f} MiB at the kill (`benchmarks/encode_scale.py`).\n"
+    )
+
+
+def faithful() -> str:
+    """Return the table of deletion curves for docs/movement.md."""
+    found = read("faithfulness/faithfulness.json")
+    lines = [
+        f"{found['users']} users of ml-100k, {found['most']} events deleted; scores in standard "
+        "deviations, ± the standard error over users:",
+        "",
+        "| order of deletion | area | below random deletion's |",
+        "|---|---|---|",
+    ]
+    for name, gain in sorted(found["gains"].items(), key=lambda one: found["areas"][one[0]]):
+        below = f"{gain['below_random']:+.3f} ± {gain['standard_error']:.3f}"
+        cells = name, f"{found['areas'][name]:.3f}", "–" if name == "at random" else below
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def recalls() -> str:
+    """Return the table of approximate lists for docs/recommend.md."""
+    lines = ["| items | recall of exact lists of 10 | exact, ms a list | approximate, ms a list |"]
+    lines += ["|---|---|---|---|"]
+    for file, what in (("ml-100k", "of a run on ml-100k"), ("random", "made at random")):
+        one = read(f"recall/{file}.json")
+        lines.append(
+            f"| {one['items']:,}, {what} | {one['recall']:.3f} | {one['exact_ms']:.2f} "
+            f"| {one['approximate_ms']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def ablations() -> str:
+    """Return the page of ablations: mean and standard deviation over seeds of each value."""
+    lines = [
+        "# Ablations",
+        "",
+        "Test and validation NDCG@10 of `LLMInterestLSTM`, or the model named, at its defaults but",
+        "for one setting. Defaults follow the validation column. `benchmarks/ablation.py`",
+        "measures, `benchmarks/figures.py` writes this page.",
+    ]
+    for file in sorted((ROOT / "results" / "ablation").glob("*.json")):
+        dataset, _, setting = file.stem.rpartition("-")
+        lines += ["", f"## `{setting}` on {dataset}", ""]
+        lines += ["| value | validation | test | seeds |", "|---|---|---|---|"]
+        for value, runs in json.loads(file.read_text(encoding="utf-8")).items():
+            cells = [spread([run[part] for run in runs.values()]) for part in ("valid", "test")]
+            lines.append(f"| {value} | {' | '.join(cells)} | {len(runs)} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: list[float]) -> str:
+    """Return mean ± standard deviation; of one value there is no deviation."""
+    deviation = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
+    return f"{statistics.mean(values):.4f} ± {deviation}"
+
+
+def transfer() -> str:
+    """Return the table of docs/transfer.md: test NDCG@10 by what was begun with and trained on."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for record in read_records(ROOT / "results" / "transfer")[0]:
+        who, _, trained_on = record.facts["label"].partition(", ")
+        score = record.facts["test_result"]["ndcg@10"]
+        scores.setdefault((who, trained_on), []).append(score)
+    if not scores:
+        return "Not measured yet.\n"
+    beginnings, shares = (list(dict.fromkeys(names)) for names in zip(*sorted(scores), strict=True))
+    shares = [share for share in SHARES if share in shares]
+    lines = [f"| begins with | {' | '.join(shares)} |", f"|---{'|---' * len(shares)}|"]
+    for who in beginnings:
+        cells = [spread(scores[who, share]) if (who, share) in scores else "" for share in shares]
+        lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
+    seeds = max(map(len, scores.values()))
+    others = (
+        f"{who} {spread(found)}" for (who, what), found in scores.items() if what not in SHARES
+    )
+    lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
+    lines += [f"Controls: {'; '.join(others)}."]
+    return "\n".join(lines) + "\n"
+
+
+def updating() -> str:
+    """Return tables and figures of frozen against updated runs, for docs/updating.md."""
+    files = sorted((ROOT / "results" / "prequential").glob("*.json"))
+    return "".join(_over_time(read(f"prequential/{file.name}")) for file in files)
+
+
+def _over_time(found: Mapping[str, Any]) -> str:
+    """Return a dataset's table and figure."""
+    periods, seeds = found["periods"], len(found["seeds"])
+    cases, new = (sum(one[key] for one in periods) for key in ("cases", "cases_of_new_items"))
+    lines = [
+        f"**{found['model']} on {found['dataset']}**, trained on {found['base_events']:,} events, "
+        f"then {len(periods)} periods, {periods[0]['from']} to {periods[-1]['to']}: {cases:,} "
+        f"cases, {new:,} of items that are new. {seeds} {'seeds' if seeds > 1 else 'seed'}, "
+        f"`epochs` {found['epochs']}, `replay` {found['replay']:g}; NDCG@10, ± a standard error.",
+        "",
+        "| method | all cases | known items | new items | above frozen |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in found["methods"].items():
+        cells = [f"{statistics.mean(one[key]):.4f}" for key in ("all", "known_items", "new_items")]
+        gain = "{mean:+.4f} ± {standard_error:.4f}".format(**one["gain"])
+        lines.append(f"| {name} | {' | '.join(cells)} | {'–' if name == 'frozen' else gain} |")
+    lines += ["", f"![NDCG@10 over time](../results/prequential/{found['dataset']}.svg)", "", ""]
+    return "\n".join(lines)
+
+
+def estimators() -> str:
+    """Return the tables of estimators for docs/causality.md, one an effect."""
+    parts = []
+    for name, effect in read("propensity.json")["effects"].items():
+        lines = [
+            f"Exposed {name}: {effect['pairs']:,} of them, mean propensity "
+            f"{effect['mean_propensity']:.3f}; the true effect is {effect['truth']:.4f}.",
+            "",
+            "| estimator | bias ± standard error | variance | RMSE |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {label} | {one['bias']:+.4f} ± {one['bias_standard_error']:.4f} "
+            f"| {one['variance']:.1e} | {one['rmse']:.4f} |"
+            for label, one in effect["estimators"].items()
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def causality() -> str:
+    """Return the tables of the suite for docs/causality.md, one a ruler: test NDCG@10 by group."""
+    rulers: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for record in read_records(ROOT / "results" / "causality")[0]:
+        rows = rulers.setdefault(record.facts["ruler"], {})
+        rows.setdefault(record.facts["label"], []).append(record.facts)
+    if not rulers:
+        return "Not measured yet.\n"
+    parts = []
+    for ruler, rows in sorted(rulers.items(), reverse=True):
+        groups = next(iter(rows.values()))[0]["slices"]["item_popularity"]
+        cases = [f"{name}, {one['cases']}" for name, one in groups.items()]
+        lines = [f"| {ruler} | all | {' | '.join(cases)} | coverage@10 | seeds |"]
+        lines.append("|---" * (len(groups) + 4) + "|")
+        for label, runs in rows.items():
+            scores = [[run["test_result"]["ndcg@10"] for run in runs]]
+            scores += [
+                [run["slices"]["item_popularity"][name]["metrics"]["ndcg@10"] for run in runs]
+                for name in groups
+            ]
+            scores.append([run["lists"]["coverage@10"] for run in runs])
+            cells = " | ".join(spread(values) for values in scores)
+            lines.append(f"| {label} | {cells} | {len(runs)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "docs/causality.md": {"estimators": estimators, "suite": causality},
+    "docs/encoders.md": {"figures": encoders, "scale": scale},
+    "docs/movement.md": {"faithfulness": faithful},
+    "docs/recommend.md": {"recall": recalls},
+    "docs/transfer.md": {"figures": transfer},
+    "docs/updating.md": {"prequential": updating},
+}
+"""By page, what stands between which marks."""
+
+
+def fill(page: str, contents: Mapping[str, str]) -> None:
+    """Put each content between its marks in a page."""
+    file = ROOT / page
+    text = file.read_text(encoding="utf-8")
+    for name, content in contents.items():
+        begin, end = marks(name)
+        head, rest = text.split(begin)
+        text = head + begin + content + end + rest.split(end)[1]
+    file.write_text(text, encoding="utf-8")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return between which lines a page holds what this script writes."""
+    return f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"

@@ -1,0 +1,187 @@
+"""Weights of one catalogue begin a model of another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_llm import load_run, run_recbole
+from recbole_llm.errors import RequestError
+from recbole_llm.recommend.catalogue import read_catalogue
+from recbole_llm.recommend.recommender import Recommender
+from recbole_llm.run_dir import CATALOGUE, RESULT, SOURCE, WEIGHTS
+from recbole_llm.train.checkpoints import WEIGHT, read_tensors
+
+CHANCE = 1 / 12
+
+
+def weights_of(run_dir: str | Path) -> dict[str, torch.Tensor]:
+    path, cpu = Path(run_dir) / WEIGHTS, torch.device("cpu")
+    tensors, _ = read_tensors(path, kind="recbole-llm checkpoint 1", fields={}, device=cpu)
+    return {name: t for name, t in tensors.items() if name.startswith(WEIGHT)}
+
+
+def test_a_ring_that_was_never_seen_is_ranked_by_its_texts(run, source: Path) -> None:
+    found = run("b", init_from=str(source), epochs=0)
+    assert found["test_result"]["hit@1"] == found["best_valid_result"]["hit@1"] == 1.0
+    assert (found["epochs"], found["best_epoch"], found["curve"]) == (0, -1, [])
+    hits = [
+        run("b", init_from=str(source), epochs=0, text_control=control, seed=seed)["test_result"]
+        for control in ("shuffled", "random")
+        for seed in (1, 2, 3)
+    ]
+    assert sum(one["hit@1"] for one in hits) / len(hits) < 3 * CHANCE
+
+
+def test_a_run_begins_with_the_sources_weights_and_says_whose(run, source: Path) -> None:
+    found = run("b", init_from=str(source), epochs=0)
+    theirs, ours = weights_of(source), weights_of(found["run_dir"])
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    digest = read_catalogue(source).weights_sha256
+    said = {"model": "LLMInterestLinear", "dataset": "a", "seed": 2020, "weights_sha256": digest}
+    assert found["source"] == said
+    assert run("b", epochs=1)["source"] is None
+
+
+def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
+    both = run("a", item_features=["text", "id"], epochs=1)
+    plain = run("b", init_from=both["run_dir"], epochs=0)
+    theirs, ours = weights_of(both["run_dir"]), weights_of(plain["run_dir"])
+    assert theirs.keys() - ours.keys() == {f"{WEIGHT}items.embedding.weight"}
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    anew = run("b", init_from=both["run_dir"], item_features=["text", "id"], epochs=0)
+    table = weights_of(anew["run_dir"])[f"{WEIGHT}items.embedding.weight"]
+    assert not torch.equal(table, theirs[f"{WEIGHT}items.embedding.weight"])
+
+
+@pytest.mark.parametrize("whitening", ["zca", "pca", "none"])
+def test_texts_are_treated_by_the_sources_statistics(run, rings: Path, whitening: str) -> None:
+    first = run("a", whitening=whitening, epochs=1)
+    second = run("b", init_from=first["run_dir"], whitening=whitening, epochs=1)
+    third = run("a", init_from=second["run_dir"], whitening=whitening, epochs=0)
+    tables = [load_run(one["run_dir"])[1].item_vectors for one in (first, second, third)]
+    torch.testing.assert_close(tables[2].table, tables[0].table)  # by way of another ring
+    treated = read_catalogue(Path(first["run_dir"])).text.whiten(tables[1].raw)
+    assert torch.equal(tables[1].table[1:], treated)
+    if whitening == "none":
+        assert torch.equal(tables[1].table[1:], tables[1].raw)
+
+
+def test_random_text_is_white_by_its_own_statistics(run, source: Path) -> None:
+    found = run("b", init_from=str(source), epochs=0, text_control="random")
+    table = load_run(found["run_dir"])[1].item_vectors.table[1:].double()
+    torch.testing.assert_close(table.mean(0), torch.zeros(2).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(table.T @ table / 12, torch.eye(2).double(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_run_needs_its_source_no_more(run, source: Path, tmp_path: Path, epochs: int) -> None:
+    lost = shutil.copytree(source, tmp_path / "source")
+    found = run("b", init_from=str(lost), epochs=epochs)
+    shutil.rmtree(lost)
+    run_dir = Path(found["run_dir"])
+    _, model, *_ = load_run(run_dir)
+    assert torch.equal(model.items.table(), read_catalogue(run_dir).table)
+    (best,) = Recommender.load(run_dir).for_history(["b2", "b3"], k=1)
+    assert epochs or best.item == "b4"
+    (new,) = Recommender.load(run_dir).for_texts(["wordb2", "wordb3"], k=1)
+    assert new.score == pytest.approx(best.score, abs=1e-4)
+    (run_dir / RESULT).unlink()  # as of a run that was stopped
+    again = run_recbole(resume=run_dir)
+    assert again["test_result"] == found["test_result"]
+
+
+def test_a_run_goes_on_with_no_other_weights(run, source: Path) -> None:
+    other = run("a", epochs=1)["run_dir"]
+    found = run("b", init_from=str(source), epochs=0)
+    (Path(found["run_dir"]) / RESULT).unlink()
+    for run_dir in (other, "nowhere"):
+        with pytest.raises(RequestError, match="began with other weights"):
+            run_recbole(resume=found["run_dir"], config_dict={"init_from": run_dir})
+    run_recbole(resume=found["run_dir"], config_dict={"init_from": str(source)})
+
+
+def refusal(run, *args, **settings) -> str:
+    with pytest.raises(RequestError) as caught:
+        run(*args, **settings)
+    return str(caught.value)
+
+
+def test_all_differences_are_said_at_once(run, source: Path) -> None:
+    message = refusal(
+        run, "b", model="LLMInterestLSTM", init_from=str(source), embedding_size=16,
+        hidden_size=16, num_layers=2, whitening="pca", interest_combination="gate",
+        adaptor="mlp",
+    )  # fmt: skip
+    assert message.startswith(f"init_from: {source}: 7 problems")
+    assert "model: the source is LLMInterestLinear, this is LLMInterestLSTM." in message
+    for name in ("embedding_size: the source has 8, received 16", "hidden_size", "num_layers",
+                 "whitening: the source has 'zca', received 'pca'", "adaptor"):  # fmt: skip
+        assert f"  - {name}" in message
+
+
+def test_another_encoder_is_refused(run, source: Path) -> None:
+    message = refusal(run, "b", init_from=str(source), text_encoder="all-MiniLM-L6-v2")
+    assert "text_encoder 'all-MiniLM-L6-v2', as set here, is not what read" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "words"),
+    [
+        ("GRU4Rec", {"text_encoder": None}, "init_from: is for LLMInterestLinear, .*GRU4Rec"),
+        ("LLMInterestLinear", {"item_features": "id"}, "items must be text.*not .'id'."),
+    ],
+)
+def test_a_model_that_cannot_begin_with_weights_is_refused(
+    run, source: Path, model: str, settings: dict, words: str
+) -> None:
+    given = {key: value for key, value in settings.items() if value is not None}
+    with pytest.raises(RequestError, match=words):
+        run("b", model=model, init_from=str(source), **given)
+
+
+def test_a_source_that_others_cannot_begin_with_is_refused(run, tmp_path: Path) -> None:
+    begun = {
+        "the source's item_features: items must be": run("a", item_features="id", epochs=1),
+        "the source read random text": run("a", text_control="random", epochs=1),
+        "fusion gate has weights for": run(
+            "a", item_features=["text", "id"], fusion="gate", epochs=1
+        ),
+    }
+    for words, result in begun.items():
+        assert words in refusal(run, "b", init_from=result["run_dir"], epochs=0)
+
+
+def test_a_run_that_is_not_finished_or_not_whole_is_refused(
+    run, source: Path, tmp_path: Path
+) -> None:
+    assert "holds no config.json" in refusal(run, "b", init_from=str(tmp_path))
+    copy = shutil.copytree(source, tmp_path / "copy")
+    facts = json.loads((copy / "config.json").read_text())
+    facts["model"] = "GRU4Rec"
+    (copy / "config.json").write_text(json.dumps(facts))
+    assert "the source's model: is for" in refusal(run, "b", init_from=str(copy))
+    shutil.copy(source / "config.json", copy)
+    (copy / WEIGHTS).write_bytes(b"other")
+    assert "is not what catalogue.safetensors was made of" in refusal(run, "b", init_from=str(copy))
+    (copy / CATALOGUE).unlink()
+    assert "catalogue.safetensors: no such file" in refusal(run, "b", init_from=str(copy))
+    (copy / RESULT).unlink()
+    assert "holds no result.json" in refusal(run, "b", init_from=str(copy))
+
+
+def test_a_lost_copy_of_the_source_is_said(run, source: Path) -> None:
+    found = run("b", init_from=str(source), epochs=0)
+    (Path(found["run_dir"]) / SOURCE).unlink()
+    with pytest.raises(RequestError, match=r"source\.safetensors"):
+        load_run(found["run_dir"])
+
+
+def test_nothing_trains_without_epochs_or_weights(run) -> None:
+    assert "epochs: 0 trains nothing" in refusal(run, "b", epochs=0)
+    assert "epochs: 0 trains nothing" in refusal(run, "b", model="GRU4Rec", epochs=0)

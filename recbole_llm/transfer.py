@@ -34,7 +34,7 @@ from recbole_llm.train.checkpoints import WEIGHT, read_tensors, write_tensors
 from recbole_llm.transfer_checks import source_problems
 
 FORMAT = "recbole-llm source 1"
-IDS = "items.embedding."  # what belongs to a catalogue
+OF_CATALOGUE = ("items.embedding.", "offset")  # vectors of ids, and popularity
 ENCODER = ".encoder.trained."  # begins as it is where the source's is frozen
 
 
@@ -43,7 +43,7 @@ class Source:
     """What a run begins with.
 
     Attributes:
-        weights: Weights by name, without those of ids.
+        weights: Weights by name, without those that belong to the catalogue.
         whitening: The statistics of the source's texts; None without whitening.
         facts: Model, dataset and seed of the source, and the digest of its weights.
     """
@@ -107,7 +107,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     cpu = torch.device("cpu")
     tensors, _ = read_tensors(path, kind=CHECKPOINT, fields={"epoch": int}, device=cpu)
     named = {name.removeprefix(WEIGHT): tensor for name, tensor in tensors.items()}
-    return {name: tensor for name, tensor in named.items() if not name.startswith(IDS)}
+    return {name: tensor for name, tensor in named.items() if not name.startswith(OF_CATALOGUE)}
 
 
 def keep_source(run_dir: Path, source: Source) -> None:
@@ -150,7 +150,7 @@ def begin_with(model: Any, source: Source) -> None:
         missing, unexpected = model.load_state_dict(source.weights, strict=False)
     except RuntimeError as error:
         raise RunDirError(f"init_from: the source's weights do not fit. {error}") from None
-    odd = [name for name in missing if not name.startswith(IDS) and ENCODER not in name]
+    odd = [name for name in missing if not name.startswith(OF_CATALOGUE) and ENCODER not in name]
     if odd or unexpected:
         raise RunDirError(
             f"init_from: the source has no weights {', '.join(odd) or '–'}, and this model none of "

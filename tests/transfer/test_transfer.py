@@ -50,6 +50,18 @@ def test_a_run_begins_with_the_sources_weights_and_says_whose(run, source: Path)
     assert run("b", epochs=1, eval_step=1)["source"] is None
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [(0.5, 0.0), (0.0, 0.5), (0.5, 0.25)])
+def test_popularity_is_that_of_ones_own_catalogue(run, theirs: float, ours: float) -> None:
+    begun = run("a", popularity_adjustment=theirs, epochs=1)["run_dir"]
+    found = run("b", init_from=begun, popularity_adjustment=ours, epochs=0)
+    plain = run("b", popularity_adjustment=ours, epochs=1)
+    received, expected = (weights_of(one["run_dir"]) for one in (found, plain))
+    assert received.keys() == expected.keys()
+    offset = f"{WEIGHT}offset"
+    assert (offset in received) == (ours != 0)
+    assert ours == 0 or torch.equal(received[offset], expected[offset])
+
+
 def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
     both = run("a", item_features=["text", "id"], epochs=1, eval_step=1)
     plain = run("b", init_from=both["run_dir"], epochs=0)

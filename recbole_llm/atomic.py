@@ -66,6 +66,19 @@ class AtomicTable:
             self._refuse_words(column, rows)
             raise
 
+    def require_finite(self, times: np.ndarray) -> None:
+        """Refuse times of the rows, ``(n,)``, that are not all finite.
+
+        Raises:
+            DataError: If one is not; the message names the line of the first.
+        """
+        missing = np.flatnonzero(~np.isfinite(times))
+        if len(missing):
+            raise DataError(
+                f"{self.path}:{self.lines[int(missing[0])]}: {len(missing)} rows have no finite "
+                "time, so that their order is unknown. Give each row a time or leave it out."
+            )
+
     def _refuse_words(self, column: str, rows: Sequence[Sequence[str]]) -> None:
         for row, line in zip(rows, self.lines, strict=True):
             for part in row:

@@ -7,7 +7,6 @@ and a history is gathered from one flat array when a batch asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ class ExactOrder(Splits):
                 self.field2source[name], self.field2type[name] = source, kind
             frame[name] = self._column(table, name, kind)
         if self.time_field in frame and source is FeatureSource.INTERACTION:
-            refuse_missing_times(path, table.lines, frame[self.time_field])
+            table.require_finite(frame[self.time_field])
         return pd.DataFrame(frame)
 
     def _require_types(self, path: Path, types: dict[str, str]) -> None:
@@ -198,20 +197,6 @@ class ExactOrder(Splits):
                 f"time_precision=recbole: {exact} distinct times become {single} in float32; "
                 "events that collapse keep the order of the file, not of time."
             )
-
-
-def refuse_missing_times(path: Path, lines: Sequence[int], times: np.ndarray) -> None:
-    """Refuse rows of a file that have no finite time.
-
-    Raises:
-        DataError: If there are any.
-    """
-    missing = np.flatnonzero(~np.isfinite(times))
-    if len(missing):
-        raise DataError(
-            f"{path}:{lines[int(missing[0])]}: {len(missing)} rows have no finite time, so that "
-            "their order is unknown. Give each row a time or leave it out."
-        )
 
 
 @lru_cache(maxsize=32)

@@ -123,8 +123,11 @@ def fit_partial(
         NonFiniteError: If a loss is not finite.
     """
     begin = time.perf_counter()
-    if not 0 <= replay < math.inf:
-        raise RequestError(f"replay: must be a number from 0 on, received {replay!r}.")
+    if epochs < 1 or not 0 <= replay < math.inf:
+        raise RequestError(
+            "update: epochs must be 1 or more and replay a number from 0 on, received "
+            f"{epochs!r} and {replay!r}."
+        )
     stored = stored_run(Path(run_dir))
     require_continuable(stored)
     given = {"learning_rate": learning_rate, "train_batch_size": train_batch_size, "seed": seed}

@@ -274,16 +274,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     stream = Stream.read(asked.data_path / asked.dataset, asked.dataset)
     cuts = np.linspace(asked.base, 1, asked.periods + 1) * len(stream.users)
     ends = [int(cut) for cut in cuts.round()]
+    chosen = {key: value for key, value in vars(asked).items() if key not in ("data_path", "out")}
     found = []
-    for seed in asked.seeds:
+    for number, seed in enumerate(asked.seeds, start=1):
         with tempfile.TemporaryDirectory() as work:
             found.append(run_seed(stream, ends, seed=seed, asked=asked, work=Path(work)))
-    chosen = {key: value for key, value in vars(asked).items() if key not in ("data_path", "out")}
-    facts = {**chosen, **summary(stream, ends, found), "commit": by}
-    facts |= {"seconds": time.perf_counter() - begun, "threads": torch.get_num_threads()}
+        facts = {**chosen, "seeds": asked.seeds[:number], **summary(stream, ends, found)}
+        facts |= {"commit": by, "seconds": time.perf_counter() - begun}
+        write(asked.out / asked.dataset, facts)
+
+
+def write(stem: Path, facts: Mapping[str, Any]) -> None:
+    """Write the numbers and the figure of the seeds so far."""
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE):
-        drawn = picture(draw(facts), name=asked.dataset, title="Frozen against updated")
-    stem = asked.out / asked.dataset
+        drawn = picture(draw(facts), name=stem.name, title="Frozen against updated")
     write_files({stem.with_suffix(".svg"): drawn.svg, stem.with_suffix(".png"): drawn.png})
     write_json(stem.with_suffix(".json"), facts)
 

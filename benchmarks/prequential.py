@@ -240,15 +240,16 @@ def draw(found: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     days = [period["to"] for period in found["periods"]]
+    places = range(len(days))
     for name, color in COLORS.items():
         one = found["methods"][name]
         values, mean = np.array(one["periods"]), np.mean(one["all"])
         label = f"{name} ({mean:.4f})"
-        axes.plot(days, values.mean(0), color=color, marker="o", ms=3, label=label)
-        axes.fill_between(days, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
+        axes.plot(places, values.mean(0), color=color, marker="o", ms=3, label=label)
+        axes.fill_between(places, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
     axes.set_xlabel("Last day of the period; in brackets: all periods")
     axes.set_ylabel("NDCG@10, all items ranked")
-    axes.tick_params(axis="x", rotation=30)
+    axes.set_xticks(places, labels=days, rotation=30, ha="right")
     axes.set_ylim(bottom=0)
     axes.set_title(f"{found['model']} on {found['dataset']}: tested, then trained on")
     axes.legend(frameon=False)

@@ -30,7 +30,7 @@ def combinations(planned: Sequence[Planned]) -> Iterator[tuple[str, list[Planned
         for one in planned
         if one.spec.role == "model"
         and one.state == "present"
-        and (run_folder(one) / WEIGHTS).exists()
+        and (run_folder(one.record) / WEIGHTS).exists()
     ]
     for table in dict.fromkeys((one.spec.ruler, one.spec.dataset) for one in runs):
         here = [one for one in runs if (one.spec.ruler, one.spec.dataset) == table]
@@ -43,7 +43,7 @@ def combinations(planned: Sequence[Planned]) -> Iterator[tuple[str, list[Planned
 
 def evaluated(name: str, runs: Sequence[Planned], *, by: str | None) -> dict[str, Any]:
     """Return what an ensemble reaches, its runs, and the commit that evaluates it."""
-    found = evaluate_ensemble([run_folder(one) for one in runs])
+    found = evaluate_ensemble([run_folder(one.record) for one in runs])
     spec = runs[0].spec
     return {
         "ruler": spec.ruler,

@@ -8,8 +8,8 @@ time: its score in standard deviations above the items that the user had not met
 faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421). Orders: by influence
 (counterfactual), by integrated gradients with ``--words``, the latest first, at random (the mean of
 draws) and the least influential first. An area is the mean score over the deletions; lower is more
-faithful. Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are,
-with ``--words``, of LLMInterestLSTM, seed 2021, of ``recbole-llm bench benchmarks/ml-100k.yaml``.
+faithful. Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are
+of LLMInterestLSTM, seed 2021, of ``recbole-llm bench benchmarks/ml-100k.yaml``.
 """
 
 from __future__ import annotations

@@ -66,19 +66,6 @@ class AtomicTable:
             self._refuse_words(column, rows)
             raise
 
-    def require_finite(self, times: np.ndarray) -> None:
-        """Refuse times of the rows, ``(n,)``, that are not all finite.
-
-        Raises:
-            DataError: If one is not; the message names the line of the first.
-        """
-        missing = np.flatnonzero(~np.isfinite(times))
-        if len(missing):
-            raise DataError(
-                f"{self.path}:{self.lines[int(missing[0])]}: {len(missing)} rows have no finite "
-                "time, so that their order is unknown. Give each row a time or leave it out."
-            )
-
     def _refuse_words(self, column: str, rows: Sequence[Sequence[str]]) -> None:
         for row, line in zip(rows, self.lines, strict=True):
             for part in row:
@@ -260,3 +247,17 @@ def _decode(content: bytes, *, path: Path, encoding: str | None, whole: bool = T
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{path}:{line}: the line holds a NUL byte. Remove it.")
     return text
+
+
+def refuse_missing_times(path: Path, lines: Sequence[int], times: np.ndarray) -> None:
+    """Refuse rows of a file that have no finite time.
+
+    Raises:
+        DataError: If there are any.
+    """
+    missing = np.flatnonzero(~np.isfinite(times))
+    if len(missing):
+        raise DataError(
+            f"{path}:{lines[int(missing[0])]}: {len(missing)} rows have no finite time, so that "
+            "their order is unknown. Give each row a time or leave it out."
+        )

@@ -18,6 +18,7 @@ from recbole_llm.eval_checks import eval_problems, protocol_problems
 from recbole_llm.feature_checks import (
     classifier_problems,
     control_problems,
+    encoder_problems,
     feature_problems,
     file_problems,
     foreign_problems,
@@ -119,6 +120,7 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
             problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
     problems += feature_problems(settings)
     problems += transfer_problems(settings, model=model, is_sequential=is_sequential)
+    problems += [] if model in CLASSIFIERS else encoder_problems(settings)
     if model in MODELS:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
         problems += tuning_problems(settings)

@@ -35,6 +35,7 @@ usage: recbole-llm COMMAND ...
   check FILE...                          validate YAML settings and suites, all problems at once
   encode --dataset=D [--shards=K]        encode a dataset's item texts into the cache
   ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
+  rerank RUN_DIR --by=RUN_DIR [--top=20] put a run's lists in the order of a purchase classifier
   dataset NAME [--from PLACE]            official release of a dataset to atomic files
   dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
   bench SUITE.yaml                       run what a suite wants and its results do not have
@@ -47,19 +48,6 @@ usage: recbole-llm COMMAND ...
 
 run_recbole --model=M --dataset=D trains and tests a model."""
 OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain", "update")
-
-USAGE_ENCODE = """\
-usage: recbole-llm encode --dataset=D [--key=value ...]
-       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
-                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
-
-Encodes item texts into the vector cache, where training finds them. With --shards all texts of
-D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
-a command that was stopped goes on where it was. See docs/encoders.md.
-
-  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
-  --workers        the most actors at a time, each with a copy of the model
-  --gpus, --cpus   what each actor has"""
 
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
@@ -111,6 +99,7 @@ def _dispatch(argv: Sequence[str]) -> None:
         "check": _check,
         "encode": _encode,
         "ensemble": _ensemble,
+        "rerank": _rerank,
         "dataset": _dataset,
         "bench": _bench,
         "tune": _tune,
@@ -184,13 +173,17 @@ def _check(argv: Sequence[str]) -> None:
 
 
 def _encode(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.encode_command import OPTIONS, encode, encode_shards
+    from recbole_llm.encode_command import USAGE as USAGE_ENCODE
+
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE_ENCODE)
         return
     arguments, files = _request(argv)
     arguments.setdefault("model", "LLMInterestLinear")
-    from recbole_llm.encode_command import OPTIONS, encode, encode_shards
-
     options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
     if options:
         _print_json(encode_shards(options, config_file_list=files, arguments=arguments))
@@ -217,6 +210,15 @@ def _ensemble(argv: Sequence[str]) -> None:
     if not isinstance(value, bool | None):
         raise RequestError(f"--filter_seen: must be true or false, received {filter_seen!r}.")
     _print_json(evaluate_ensemble(names, filter_seen=value))
+
+
+def _rerank(argv: Sequence[str]) -> None:
+    from recbole_llm.compat import require_recbole
+
+    require_recbole()
+    from recbole_llm.rerank import rerank
+
+    _print_json(rerank(argv))
 
 
 def _dataset(argv: Sequence[str]) -> None:

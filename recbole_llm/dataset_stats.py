@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from recbole_llm.build import create_dataset
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.features import catalogue_texts, encoder_spec
+from recbole_llm.data.encoders import encoder_spec
+from recbole_llm.data.features import catalogue_texts
 from recbole_llm.errors import RequestError
 from recbole_llm.files import atomic_path
 from recbole_llm.settings import Settings

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from recbole_llm.build import create_dataset
 from recbole_llm.cluster import cluster, require_room
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.features import encoder_spec
+from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RequestError, StoreError
 from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS
@@ -27,6 +27,18 @@ from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.shelf import MOST_SHARDS, ShardWorker, Shelf
 from recbole_llm.text.stream import ItemFile
 
+USAGE = """\
+usage: recbole-llm encode --dataset=D [--key=value ...]
+       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
+                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
+
+Encodes item texts into the vector cache, where training finds them. With --shards all texts of
+D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
+a command that was stopped goes on where it was. See docs/encoders.md.
+
+  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
+  --workers        the most actors at a time, each with a copy of the model
+  --gpus, --cpus   what each actor has"""
 OPTIONS = ("shards", "items", "address", "gpus", "cpus", "workers")
 PLACE = "recbole-llm encode"
 

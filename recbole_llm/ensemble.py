@@ -14,6 +14,7 @@ import torch
 from recbole.evaluator import Collector, Evaluator
 
 from recbole_llm.errors import RequestError, all_problems
+from recbole_llm.eval_checks import FILTERS
 from recbole_llm.quick_start import load_run
 from recbole_llm.run_dir import RESULT, read_json
 from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
@@ -21,10 +22,6 @@ from recbole_llm.train.scorers import MeanScorer, scorer_of
 
 SEEN = "seen_items_filtered"
 PROTOCOL = ("eval_args", "time_precision", SEEN, "data_sha256")
-FILTERS = (  # settings on which the cases and the candidates depend
-    "benchmark_filename", "rm_dup_inter", "val_interval", "filter_inter_by_user_or_item",
-    "user_inter_num_interval", "item_inter_num_interval",
-)  # fmt: skip
 
 
 def evaluate_ensemble(

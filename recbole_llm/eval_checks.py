@@ -1,4 +1,4 @@
-"""Rules of evaluation: the splits, orders and candidates of eval_args, and filter_seen."""
+"""Rules of evaluation: splits, orders and candidates of eval_args, filter_seen, re-ranking."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ NESTED = {
     "train_neg_sample_args": {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"},
 }
 LEAVE_ONE_OUT = ("valid_and_test", "valid_only", "test_only")
+FILTERS = (  # settings on which the cases and the candidates depend
+    "benchmark_filename", "rm_dup_inter", "val_interval", "filter_inter_by_user_or_item",
+    "user_inter_num_interval", "item_inter_num_interval",
+)  # fmt: skip
 
 
 class EvalArgs(BaseModel):
@@ -144,3 +148,35 @@ def _own_split_problems(
 
 def _modes(mode: Any) -> set[Any]:
     return set(mode.values()) if isinstance(mode, Mapping) else {mode}
+
+
+def rerank_problems(ranking: Mapping[str, Any], classifier: Mapping[str, Any]) -> list[str]:
+    """Return why a classifier may not re-order a run's lists, by the settings of both.
+
+    Args:
+        ranking: Those of the run that made the lists.
+        classifier: Those of the classifier's run.
+    """
+    problems = [
+        f"{key}: is {classifier.get(key)!r}, and {ranking.get(key)!r} in the run to re-rank, so "
+        "that they have other events. Give both the same."
+        for key in (*FILTERS, "time_precision")
+        if classifier.get(key) != ranking.get(key)
+    ]
+    own, its = classifier["eval_args"], ranking["eval_args"]
+    leave_one_out = {"LS": "valid_and_test"}
+    if its["split"] != leave_one_out:
+        problems.append(
+            f"eval_args.split: only lists of {leave_one_out} are re-ranked, whose test no "
+            f"classifier can have learnt that has the same split; the run has {its['split']!r}."
+        )
+    if (own["split"], own["group_by"], own["order"]) != (leave_one_out, "user", "TO"):
+        problems.append(
+            "eval_args: a classifier that re-ranks must not have learnt from the test. Train it "
+            f"with split {leave_one_out}, group_by user and order TO; received {own!r}."
+        )
+    if classifier.get("classifier_history") == "bought":
+        problems.append(
+            "classifier_history: lists are made after all that a user had. Use all, not bought."
+        )
+    return problems

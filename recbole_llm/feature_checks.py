@@ -1,4 +1,4 @@
-"""Rules of what an item is made of: item_features, modalities, adaptor, fusion, text_tuning."""
+"""Rules of what an item is made of: item_features, modalities, fusion, text_encoder, its tuning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from recbole_llm.errors import unknown_name
-from recbole_llm.settings import FEATURES, Settings
+from recbole_llm.settings import FEATURES, WORD_COUNTS, Settings
+
+OF_LANGUAGE_MODELS = (
+    "text_revision", "text_pooling", "text_max_length", "text_prompt", "text_backend",
+    "text_dtype", "text_tuning",
+)  # fmt: skip
+
+OURS_ALONE = (
+    "modalities", "adaptor", "fusion", "text_tuning", "propensity_weighting", "propensity_power",
+    "propensity_clip", "popularity_adjustment",
+)  # fmt: skip
 
 
 def feature_problems(settings: Mapping[str, Any]) -> list[str]:
@@ -68,6 +78,20 @@ def file_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def encoder_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return which settings of language models an encoder that counts words would not follow."""
+    name = settings.get("text_encoder")
+    if name not in WORD_COUNTS:
+        return []
+    plain = {key: Settings.model_fields[key].default for key in OF_LANGUAGE_MODELS}
+    return [
+        f"{key}: is for language models, and text_encoder {name} counts words; received "
+        f"{settings[key]!r}. Leave it out, or write ./{name} for a folder of that name."
+        for key in OF_LANGUAGE_MODELS
+        if settings.get(key) not in (None, plain[key], "float32")  # which they compute in
+    ]
+
+
 def tuning_problems(settings: Mapping[str, Any]) -> list[str]:
     """Return why the text encoder cannot be trained, if it is to be."""
     how = settings.get("text_tuning") or "frozen"
@@ -100,7 +124,7 @@ def foreign_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
     """Return which settings a model of RecBole's would not follow."""
     return [
         f"{key}: is for our models, which {model} is not; received {settings[key]!r}."
-        for key in ("modalities", "adaptor", "fusion", "text_tuning")
+        for key in OURS_ALONE
         if settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
 
@@ -124,6 +148,11 @@ def classifier_problems(settings: Mapping[str, Any]) -> list[str]:
         for key in ("text_dim", "text_control", "whitening_dim")
         if settings.get(key) not in (None, "none")
     ]
+    if (encoder := settings.get("text_encoder")) in WORD_COUNTS:
+        problems.append(
+            f"text_encoder: a classifier trains a language model, and {encoder} counts words. Name "
+            "another."
+        )
     if (backend := settings.get("text_backend") or "torch") != "torch":
         problems.append(
             f"text_backend: a classifier's encoder needs gradients, which {backend} has not. Use "

@@ -43,6 +43,8 @@ class Job:
         data_path: The folder of datasets, or None for ml-100k, which RecBole's wheel holds.
         folder: The working directory, to which paths in settings are relative.
         is_fresh: Whether to begin anew, whatever the directory holds.
+        rerank: The directory of another run whose lists this one, a classifier's, puts in order.
+        top: Items of each list that it does so with.
     """
 
     model: str
@@ -53,6 +55,8 @@ class Job:
     data_path: str | None
     folder: str
     is_fresh: bool
+    rerank: str | None = None
+    top: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from recbole_llm.job import ERROR, RECORDED, Job, failure
 from recbole_llm.ranks import RANKS
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
 
+CLASSIFIER = "classifier"  # the directory of a re-ranking job's own run
 PATIENCE = 60  # seconds for a process before this one to leave the directory
 
 
@@ -29,7 +31,7 @@ def main() -> None:
     run_dir = Path(job.run_dir)
     try:
         with FileLock(run_dir.with_name(f"{run_dir.name}.lock"), timeout=PATIENCE):
-            train(job)
+            train(job) if job.rerank is None else train_and_rerank(job, Path(job.rerank))
     except Exception as error:
         write_json(run_dir / ERROR, failure(error, traceback=traceback.format_exc()))
         raise
@@ -55,6 +57,27 @@ def train(job: Job) -> None:
         (run_dir / name).unlink(missing_ok=True)
     settings["run_dir"] = str(run_dir)
     run_recbole(job.model, job.dataset, config_dict=settings)
+
+
+def train_and_rerank(job: Job, lists: Path) -> None:
+    """Train a classifier in a directory inside the job's own, and put another run's lists in order.
+
+    Raises:
+        RequestError: If that run is not there.
+    """
+    run_dir = Path(job.run_dir)
+    if not (lists / RESULT).is_file():
+        raise RequestError(
+            f"rerank: {lists} holds no finished run on this machine. Run the row that makes the "
+            "lists first, with --force where only its record is here."
+        )
+    for name in (RECORDED, RESULT, RANKS):
+        (run_dir / name).unlink(missing_ok=True)
+    own = replace(job, run_dir=str(run_dir / CLASSIFIER), rerank=None)
+    train(own)
+    from recbole_llm.rerank import write_reranked
+
+    write_reranked(lists, by=own.run_dir, top=job.top, out=run_dir)
 
 
 def _can_go_on(job: Job, settings: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ Name = str | None
 Adaptor = Literal["linear", "mlp", "whitening", "moe"]
 OWN_SPLITS = ("time_cut", "cold_start")  # kinds of eval_args.split that RecBole lacks
 FEATURES = ("text", "id")  # item features that need no file of vectors
+WORD_COUNTS = ("tfidf", "hashing")  # text encoders that are no language model
 Operation = Literal["drop", "mask", "crop", "reorder"]
 
 
@@ -40,7 +41,7 @@ class Settings(BaseModel):
     text_template: str | None = None
     """How the columns make a text, as ``{title} ({year})``; joined by commas by default."""
     text_encoder: str = "all-MiniLM-L6-v2"
-    """The bundled encoder, a local path, or any Hugging Face id."""
+    """The bundled encoder, a local path, any Hugging Face id; or tfidf, hashing: words counted."""
     text_revision: str | None = None
     """Revision of a Hugging Face id."""
     text_pooling: Literal["default", "mean", "cls", "max", "last", "weighted_mean"] = "default"
@@ -77,8 +78,8 @@ class Settings(BaseModel):
     """Folder of the vector cache; the user's cache folder by default."""
     text_control: Literal["none", "random", "shuffled"] = "none"
     """Control experiments: random vectors, or the vectors of other items."""
-    whitening: Literal["none", "zca", "pca"] = "zca"
-    """Treatment of the vectors before the model."""
+    whitening: Literal["none", "standard", "zca", "pca"] = "zca"
+    """Treatment of the vectors before the model; standard scales each entry alone."""
     whitening_dim: int | None = Field(default=None, ge=1)
     """Dimensions that pca keeps; all by default."""
     empty_text: Literal["zero", "id", "error"] = "zero"
@@ -109,6 +110,14 @@ class Settings(BaseModel):
     """GBCE's t: 0 is plain BCE, 1 is as calibrated as a full softmax."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """CE's share of probability that is spread over all items."""
+    propensity_weighting: Literal["none", "ips", "snips"] = "none"
+    """A target's loss is divided by its item's propensity; snips normalises (docs/causality.md)."""
+    propensity_power: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    """An item's propensity is its share of the most popular item's count, to this power."""
+    propensity_clip: float = Field(default=0.1, ge=0, le=1)
+    """The lower bound of a propensity; 0 is none."""
+    popularity_adjustment: float = Field(default=0.0, allow_inf_nan=False)
+    """Scores are lowered by so many times log(1 + training count); below 0 they are raised."""
     scoring: Literal["inner", "cosine"] = "inner"
     """Whether interests and items are compared by inner product or by cosine."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.features import encoder_spec
+from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
 from recbole_llm.recommend.catalogue import Catalogue, TextTreatment, read_catalogue

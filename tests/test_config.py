@@ -167,6 +167,9 @@ def test_two_readings_that_cannot_differ_are_refused() -> None:
         ("augmentation", ["mask"]),
         ("adversarial_weight", 0.5),
         ("contrastive_weight", 0.1),
+        ("propensity_weighting", "snips"),
+        ("propensity_clip", 0.5),
+        ("popularity_adjustment", 0.5),
     ],
 )
 def test_terms_of_robustness_are_refused_for_recboles_models(key: str, value) -> None:

@@ -36,7 +36,8 @@ def facts(run_dir: str | Path) -> dict[str, Any]:
     kept["curve"] = [(point["epoch"], point["valid"]) for point in found["curve"]]
     kept["settings"] = {k: v for k, v in found["settings"].items() if k != "run_dir"}
     if found["text"] is not None:
-        kept["text"] = {k: v for k, v in found["text"].items() if k != "from_cache"}
+        of_machine = ("from_cache", "vectors_per_second")
+        kept["text"] = {k: v for k, v in found["text"].items() if k not in of_machine}
     ranks = Path(run_dir, "ranks.csv.gz").read_bytes()
     return kept | {"ranks": ranks}
 

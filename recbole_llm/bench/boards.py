@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recbole_llm.bench.claims import Claim
-from recbole_llm.bench.metrics import METRICS
+from recbole_llm.bench.metrics import METRICS, OF_TEXT
 from recbole_llm.bench.results import Record
 from recbole_llm.bench.stats import Comparison, Summary, summarise
 
@@ -124,6 +124,12 @@ class Board:
         """Return the metrics of top-k lists that some record has and ``METRICS`` knows."""
         names = dict.fromkeys(name for row in self.rows for name in row.names("lists"))
         return [name for name in names if name.partition("@")[0] in METRICS]
+
+    def text_facts(self) -> list[str]:
+        """Return what some record says of its text vectors; those of older versions do not."""
+        return [
+            name for name in OF_TEXT if any(row.mean("text", name) is not None for row in self.rows)
+        ]
 
 
 @dataclass(frozen=True)

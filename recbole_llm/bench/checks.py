@@ -13,7 +13,9 @@ from recbole_llm.checks import problems_of
 from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
+from recbole_llm.eval_checks import rerank_problems
 from recbole_llm.parsing import load_yaml
+from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.provenance import protocol_rules
 from recbole_llm.transfer_checks import source_problems
 
@@ -101,7 +103,7 @@ def _run_problems(suite: Suite, runs: list[RunSpec], *, said: set[str]) -> list[
     tables: dict[tuple[str | None, str], dict[str, dict[str, Any]]] = {}
     for run in _one_seed(runs):
         try:
-            config = _config_of(run)
+            config = _table_config(run)
         except RequestError as error:
             for problem in problems_in(error):
                 rows.setdefault(problem, []).append(run.title)
@@ -112,6 +114,24 @@ def _run_problems(suite: Suite, runs: list[RunSpec], *, said: set[str]) -> list[
             rows.setdefault(problem, []).append(run.title)
     problems = [f"{_places(t)}: {problem}" for problem, t in rows.items() if problem not in said]
     return problems + [line for rules in tables.values() for line in _mixed(rules)]
+
+
+def _table_config(run: RunSpec) -> LLMConfig:
+    """Return the settings that measure a run: its own, or those of the run that it re-ranks.
+
+    Raises:
+        RequestError: If they are wrong, or it cannot begin with its source or re-rank that run.
+    """
+    own = _config_of(run)
+    if (base := run.reranked) is None:
+        return own
+    if run.model not in CLASSIFIERS:
+        words = f"rerank: {run.model} is no classifier. Use {', '.join(CLASSIFIERS)}."
+        raise RequestError(all_problems(run.title, [words]))
+    config = _config_of(base)
+    if problems := rerank_problems(config.resolved, own.resolved):
+        raise RequestError(all_problems(run.title, problems))
+    return config
 
 
 def _config_of(run: RunSpec) -> LLMConfig:

@@ -18,7 +18,7 @@ MOST_GROUPS = 8
 def grids(board: Board) -> Iterator[Grid]:
     """Yield the tables of a board that have rows."""
     made = [_accuracy(board), *claim_grids(board.claim, board.metric)]
-    made += [_absences(board), _differences(board)]
+    made += [_absences(board), _differences(board), _encoders(board)]
     for name, groups in board.slices().items():
         if len(groups) <= MOST_GROUPS:  # of more, a page has no room but for the gap
             made.append(_slice(board, name, groups))
@@ -145,6 +145,33 @@ def _differences(board: Board) -> Grid:
     head = ["Model", "Difference", "95 % interval", "p", "p (Holm)", "Users", "Seeds", "Detectable"]
     title = f"{metric(board.metric).label}: {board.reference} minus the model"
     return Grid(title, head, rows, "lrrrrrrr")
+
+
+def _encoders(board: Board) -> Grid:
+    """Return what rows with text are worth on items that training hardly knows, and their vectors.
+
+    Numbers of the vectors have no best: what is right depends on the model that reads them.
+    """
+    names, slices = board.text_facts(), board.slices()
+    rows = [row for row in board.rows if any(row.mean("text", name) is not None for name in names)]
+    parts = [("item_popularity", group) for group in ("tail", "cold")]
+    parts = [part for part in parts if part[1] in slices.get(part[0], ())]
+    parts += [("candidates", group) for group in slices.get("candidates", ())]
+    columns = [_column([row.summary("test_result", board.metric) for row in rows], board.metric)]
+    columns += [
+        _column([_in_slice(row, *part, board.metric) for row in rows], board.metric)
+        for part in parts
+    ]
+    columns += [[Cell(metric(name).text(row.mean("text", name))) for row in rows] for name in names]
+    groups = [f"{group} ({num_cases(board, name, group):,})" for name, group in parts]
+    head = ["Model", metric(board.metric).label, *groups, *(metric(name).label for name in names)]
+    lines = [[Cell(row.label), *(column[at] for column in columns)] for at, row in enumerate(rows)]
+    about = (
+        "Vectors/s: distinct texts a second when the vectors were made, a model's loading apart; "
+        "of a control those of its encoder. Anisotropy: the mean cosine of all pairs of items, of "
+        "the encoder's vectors and of those that the model is given."
+    )
+    return Grid("Text encoders", head, lines, "l" + "r" * (len(head) - 1), [about])
 
 
 def _slice(board: Board, name: str, groups: Sequence[str]) -> Grid:

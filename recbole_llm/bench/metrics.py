@@ -44,7 +44,11 @@ METRICS: Mapping[str, Metric] = {
     "text_diversity": Metric("Text diversity", True, 3),
     "train_seconds": Metric("Train (s)", False, 1),
     "parameters": Metric("Parameters", False, 0),
+    "vectors_per_second": Metric("Vectors/s", True, 0),
+    "anisotropy": Metric("Anisotropy", False, 3),
+    "treated_anisotropy": Metric("Anisotropy, treated", False, 3),
 }
+OF_TEXT = ("vectors_per_second", "anisotropy", "treated_anisotropy")
 
 
 def metric(name: str) -> Metric:

@@ -63,6 +63,7 @@ class _Spec(BaseModel):
     seed: int
     settings: dict[str, Any]
     source: dict[str, Any] | None = None
+    rerank: dict[str, Any] | None = None
 
 
 class _Facts(_Schema):

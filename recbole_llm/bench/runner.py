@@ -127,7 +127,7 @@ class Runner:
             yield one, job
 
     def _job(self, one: Planned) -> Job:
-        spec, run_dir = one.spec, run_folder(one)
+        spec, run_dir, base = one.spec, run_folder(one.record), one.spec.reranked
         source = None if spec.source is None else source_folder(one.root, spec.source)
         return Job(
             model=spec.model,
@@ -138,6 +138,8 @@ class Runner:
             data_path=data_folder(spec.dataset, self.data_path),
             folder=str(Path.cwd()),
             is_fresh=self.is_forced or (run_dir / RECORDED).exists(),
+            rerank=None if base is None else str(run_folder(one.root / base.path)),
+            top=spec.rerank.top if spec.rerank else 0,
         )
 
     def _keep(self, one: Planned, outcome: Outcome) -> bool:
@@ -194,17 +196,27 @@ def _plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
     }
 
 
-def run_folder(one: Planned) -> Path:
+def run_folder(place: Path) -> Path:
     """Return the directory of a run, a function of its record's path, so that it can be resumed."""
-    return folder_for(one.record.with_suffix(""))
+    return folder_for(place.with_suffix(""))
 
 
 def command_of(spec: RunSpec) -> str:
-    """Return the command line that runs a run again, behind that of its source if it has one."""
+    """Return the command line that runs a run again, behind those of the runs that it needs."""
+    return _commands(spec)
+
+
+def _commands(spec: RunSpec, **more: str) -> str:
+    base = spec.reranked
+    if spec.rerank is not None and base is not None:
+        rerank = f"recbole-llm rerank lists --by=classifier --top={spec.rerank.top}"
+        run = _command(spec, run_dir="classifier")
+        return f"{_commands(base, run_dir='lists')} && {run} && {rerank}"
     if spec.source is None:
-        return _command(spec)
+        return _command(spec, **more)
     source = f"saved/{spec.source.folder}"
-    return f"{_command(spec.source, run_dir=source)} && {_command(spec, init_from=source)}"
+    first = _command(spec.source, run_dir=source)
+    return f"{first} && {_command(spec, init_from=source, **more)}"
 
 
 def _command(spec: RunSpec | SourceSpec, **more: str) -> str:
@@ -239,7 +251,7 @@ def _write_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) 
             partial.write_bytes(ranks)
     write_json(one.record, record)
     one.failure.unlink(missing_ok=True)
-    run_dir = run_folder(one)
+    run_dir = run_folder(one.record)
     if run_dir.is_dir():  # on a cluster it may be another machine's
         (run_dir / RECORDED).touch()
 

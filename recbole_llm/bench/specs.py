@@ -12,6 +12,7 @@ from recbole_llm.errors import RequestError
 from recbole_llm.parsing import load_yaml
 
 FACTS = ("model", "dataset", "seed", "settings")
+TOP = 20  # items of a list that are re-ranked
 
 
 class SourceSpec(Strict):
@@ -39,6 +40,16 @@ class SourceSpec(Strict):
         return f"source {self.name}: {self.model} on {self.dataset}, seed {self.seed}"
 
 
+class Reranked(Strict):
+    """The run of the same seed whose lists a run puts in order."""
+
+    label: str
+    model: str
+    settings: dict[str, Any]
+    top: int
+    source: SourceSpec | None = None
+
+
 class RunSpec(Strict):
     """One run: all that can change its numbers, and where it stands in the tables."""
 
@@ -52,12 +63,26 @@ class RunSpec(Strict):
     settings: dict[str, Any]
     source: SourceSpec | None = None
     skip: str | None = None
+    rerank: Reranked | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What can change the numbers."""
-        facts = {key: getattr(self, key) for key in FACTS}
-        return facts if self.source is None else facts | {"source": self.source.facts}
+        found = {key: getattr(self, key) for key in FACTS}
+        found |= {} if self.source is None else {"source": self.source.facts}
+        if self.rerank is not None:
+            found["rerank"] = self.rerank.model_dump(exclude={"source"})
+            if self.rerank.source is not None:
+                found["rerank"]["source"] = self.rerank.source.facts
+        return found
+
+    @property
+    def reranked(self) -> RunSpec | None:
+        """The run whose lists this one puts in order, if it does so."""
+        if self.rerank is None:
+            return None
+        its = {key: getattr(self.rerank, key) for key in ("label", "model", "settings", "source")}
+        return self.model_copy(update={**its, "rerank": None})
 
     @property
     def spec_id(self) -> str:
@@ -79,7 +104,8 @@ def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:
     """Return the runs of a suite, seed by seed so that all rows fill evenly, and what is wrong.
 
     What is more special wins: the suite's settings, a ruler's, a dataset's, those that a sweep
-    chose, a row's, a row's on a dataset.
+    chose, a row's, a row's on a dataset. A row that re-ranks another has that one's protocol, and
+    none of the settings of suite and ruler for its own training.
     """
     runs, problems = [], []
     for ruler in suite.rulers or [None]:
@@ -89,6 +115,7 @@ def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:
                 best, problem = _best(row, dataset, path)
                 problems += [f"models.{label}.best: {problem}"] if problem else []
                 common = suite.settings | suite.rulers.get(ruler or "", {})
+                common = common if row.rerank is None else {}
                 settings = common | suite.datasets[dataset] | best
                 rows.append(
                     (label, row, settings | row.settings | row.settings_on.get(dataset, {}))
@@ -105,9 +132,11 @@ def _runs(
     dataset: str,
     name: str,
 ) -> Iterator[RunSpec]:
+    by_label = {label: (row, settings) for label, row, settings in rows}
     for place in range(max(len(row.seeds or suite.seeds) for row in suite.models.values())):
         for label, row, settings in rows:
-            seeds = row.seeds or suite.seeds
+            base, its = by_label.get(row.rerank or "", (None, {}))
+            seeds = row.seeds or (base and base.seeds) or suite.seeds
             if place >= len(seeds) or dataset not in (row.datasets or suite.datasets):
                 continue
             yield RunSpec(
@@ -121,6 +150,7 @@ def _runs(
                 settings=settings,
                 source=_source(suite, row.init_from),
                 skip=row.skip.get(dataset),
+                rerank=None if base is None else _reranked(suite, row, base, its),
             )
 
 
@@ -134,6 +164,16 @@ def _source(suite: Suite, name: str | None) -> SourceSpec | None:
         dataset=row.dataset,
         seed=row.seed,
         settings=suite.settings | row.settings,
+    )
+
+
+def _reranked(suite: Suite, row: ModelRow, base: ModelRow, settings: dict[str, Any]) -> Reranked:
+    return Reranked(
+        label=str(row.rerank),
+        model=base.model,
+        settings=settings,
+        top=row.top or TOP,
+        source=_source(suite, base.init_from),
     )
 
 

@@ -88,6 +88,10 @@ class ModelRow(Strict):
     """One of the suite's sources, whose weights the row begins with."""
     skip: dict[str, str] = {}
     """Datasets left out, each with the reason that the table shall show."""
+    rerank: Label | None = None
+    """A row above, whose lists this one's classifier puts in order (docs/classifier.md)."""
+    top: Annotated[int, Field(ge=2)] | None = None
+    """Items of each list that it puts in order; 20 by default."""
 
 
 class SourceRow(Strict):
@@ -174,7 +178,7 @@ def _drop(content: Any, place: tuple[Any, ...], *, is_missing: bool) -> None:
 
 def _name_problems(suite: Suite) -> list[str]:
     """Return which names of datasets and rows the suite does not have."""
-    problems = _claim_problems(suite)
+    problems = _claim_problems(suite) + _rerank_problems(suite)
     for label, row in suite.models.items():
         if row.init_from is not None and row.init_from not in suite.sources:
             known = unknown_name("source of the suite", row.init_from, suite.sources)
@@ -201,3 +205,29 @@ def _claim_problems(suite: Suite) -> list[str]:
         for name in names
         if name not in suite.models
     ]
+
+
+def _rerank_problems(suite: Suite) -> list[str]:
+    """Return which rows cannot re-rank the row that they name, for it has no such runs before."""
+    problems: list[str] = []
+    above: dict[str, ModelRow] = {}
+    for label, row in suite.models.items():
+        place, base = f"models.{label}.rerank", above.get(row.rerank or "")
+        if row.rerank is None:
+            problems += [f"models.{label}.top: is for a row with rerank."] if row.top else []
+            above[label] = row
+        elif base is None:
+            problems.append(f"{place}: {unknown_name('row above it', row.rerank, above)}")
+        else:
+            its = base.seeds or suite.seeds
+            if row.seeds is not None and row.seeds != its[: len(row.seeds)]:
+                problems.append(
+                    f"{place}: {row.rerank} has the seeds {its}; use the first of them."
+                )
+            its_data = set(base.datasets or suite.datasets) - base.skip.keys()
+            problems += [
+                f"{place}: {row.rerank} has no run on {name}. Leave it out of datasets, or skip it."
+                for name in row.datasets or suite.datasets
+                if name not in its_data and name not in row.skip
+            ]
+    return problems

@@ -148,6 +148,7 @@ def _csv_lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
     if row.runs:
         yield _csv_numbers(row, "seconds", "train") | {"metric": "train_seconds"}
         yield _csv_numbers(row, "parameters", "trainable") | {"metric": "parameters"}
+    yield from (_csv_numbers(row, "text", name) for name in board.text_facts() if row.runs)
     for part, groups in board.slices().items():
         for group in groups:
             where = {"slice": part, "group": group, "cases": num_cases(board, part, group)}

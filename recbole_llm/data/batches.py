@@ -101,7 +101,7 @@ class WindowBatch:
         users: Whose history each row is, ``(B,)``.
         views: The same windows changed at random, for the contrastive term.
         weight: What its loss counts for: 1, or, of a part of a batch that several processes share,
-            the part's share of the targets times the number of processes.
+            the part's share of the targets' weight times the number of processes.
     """
 
     history: Tensor
@@ -146,6 +146,8 @@ class WindowSampler:
         num_ranks: Number of processes.
         augmenter: Changes the windows that are trained.
         view_augmenter: Makes two views of each window.
+        target_weights: What each item counts for as a target where a loss is divided by the sum of
+            its targets' weights, ``(N,)``; all alike by default.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class WindowSampler:
         num_ranks: int = 1,
         augmenter: Augment | None = None,
         view_augmenter: Augment | None = None,
+        target_weights: Tensor | None = None,
     ) -> None:
         self.items = items
         self.starts = starts
@@ -173,6 +176,8 @@ class WindowSampler:
         self.rank, self.num_ranks = rank, num_ranks
         self.augmenter = augmenter
         self.view_augmenter = view_augmenter
+        weights = np.ones(len(items)) if target_weights is None else target_weights[items].numpy()
+        self.weight_before = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -204,8 +209,7 @@ class WindowSampler:
         return replace(changed, views=views)
 
     def _gather(self, batch: np.ndarray, *, of: np.ndarray) -> WindowBatch:
-        targets_of = self.windows.length - self.windows.context
-        weight = self.num_ranks * float(targets_of[batch].sum() / targets_of[of].sum())
+        weight = self.num_ranks * (self._weight(batch) / self._weight(of))
         if len(batch) == 0:  # more processes than windows: one is read again and counts for nothing
             batch = of[:1]
         first = torch.from_numpy(self.windows.first[batch])[:, None]  # (B, 1)
@@ -218,3 +222,9 @@ class WindowSampler:
         targets = torch.where(is_input & (step >= context), self.items[at + 1], 0)
         users = torch.from_numpy(self.windows.user[batch])
         return WindowBatch(history, lengths, targets, users, weight=weight)
+
+    def _weight(self, batch: np.ndarray) -> float:
+        """Return the weight of all targets of some windows."""
+        first = self.windows.first[batch] + 1  # the target of the first input
+        begin, end = first + self.windows.context[batch], first + self.windows.length[batch]
+        return float((self.weight_before[end] - self.weight_before[begin]).sum())

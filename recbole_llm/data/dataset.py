@@ -19,7 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils.enum_type import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_llm.atomic import read_atomic, read_header
+from recbole_llm.atomic import read_atomic, read_header, refuse_missing_times
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
@@ -94,7 +94,7 @@ class ExactOrder(Splits):
                 self.field2source[name], self.field2type[name] = source, kind
             frame[name] = self._column(table, name, kind)
         if self.time_field in frame and source is FeatureSource.INTERACTION:
-            table.require_finite(frame[self.time_field])
+            refuse_missing_times(path, table.lines, frame[self.time_field])
         return pd.DataFrame(frame)
 
     def _require_types(self, path: Path, types: dict[str, str]) -> None:

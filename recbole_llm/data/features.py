@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_llm.data.encoders import encoder_spec, text_encoder
 from recbole_llm.errors import DataError, NonFiniteError
 from recbole_llm.settings import Settings
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.encoders import Encoder, TextEncoder
 from recbole_llm.text.items import CoverageReport, ItemTexts, read_item_texts
-from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.store import VectorStore
 from recbole_llm.text.tuning import TunedEncoder, Tuning
-from recbole_llm.text.whiten import KeptWhitening, Whitening, fit_whitening
+from recbole_llm.text.whiten import KeptWhitening, Whitening, anisotropy, fit_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class ItemVectors:
         rows: Their rows in the table.
         whitening: What whitened them, None where nothing did.
         texts: What the encoder read, ``(n,)``.
+        per_second: Distinct texts a second when they were encoded, None where it is not known.
     """
 
     table: Tensor
@@ -54,6 +55,7 @@ class ItemVectors:
     rows: Sequence[int]
     whitening: Whitening | KeptWhitening | None = None
     texts: Sequence[str] = ()
+    per_second: float | None = None
 
     def raw_table(self) -> np.ndarray:
         """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
@@ -62,8 +64,17 @@ class ItemVectors:
         return table
 
     def facts(self) -> dict[str, Any]:
-        """Return what a result says of the text: cache key, coverage, texts cut."""
+        """Return what a result says of the text: cache key, speed, directions, coverage, texts cut.
+
+        ``anisotropy`` is that of the encoder's vectors, ``treated_anisotropy`` that of the vectors
+        which the model is given, after controls and whitening.
+        """
         about = {"key": self.key, "from_cache": self.from_cache, "truncated": self.truncated}
+        about |= {
+            "vectors_per_second": self.per_second,
+            "anisotropy": anisotropy(self.raw),
+            "treated_anisotropy": anisotropy(self.table[list(self.rows)]),
+        }
         return about | vars(self.report)
 
 
@@ -99,10 +110,10 @@ def item_vectors(
             f"{folder / dataset}.item: not one of {len(texts.texts)} items has a text. Choose "
             "other text_fields, or item_features: id."
         )
-    encoder = TextEncoder(
-        encoder_spec(settings),
+    encoder = text_encoder(
+        settings,
+        [text for text in texts.texts if text is not None],
         device=str(config["device"]),
-        cache=settings.text_cache_dir,
         show_progress=config["show_progress"],
     )
     return _encode(
@@ -132,7 +143,7 @@ def _encode(
     texts: ItemTexts,
     *,
     settings: Settings,
-    encoder: TextEncoder,
+    encoder: Encoder,
     seed: int,
     whitening: KeptWhitening | None,
 ) -> ItemVectors:
@@ -169,6 +180,7 @@ def _encode(
         rows=rows,
         whitening=used,
         texts=[text for text in texts.texts if text is not None],
+        per_second=stored.per_second,
     )
 
 
@@ -209,21 +221,6 @@ def whitened_table(
     table = torch.zeros(num_items, vectors.shape[1])
     table[torch.tensor(rows, dtype=torch.long)] = vectors
     return table, whitening
-
-
-def encoder_spec(settings: Settings) -> EncoderSpec:
-    """Return the encoder that the settings ask for."""
-    return EncoderSpec(
-        name=settings.text_encoder,
-        revision=settings.text_revision,
-        pooling=settings.text_pooling,
-        max_length=settings.text_max_length,
-        prompt=settings.text_prompt,
-        dtype=settings.text_dtype,
-        dim=settings.text_dim,
-        backend=settings.text_backend,
-        trust_remote_code=settings.trust_remote_code,
-    )
 
 
 def tuned_encoder(

@@ -33,6 +33,7 @@ from recbole_llm.model.losses import (
     SampledSoftmax,
     item_scores,
 )
+from recbole_llm.model.propensity import TargetWeights, popularity_offset
 from recbole_llm.model.robust import Contrast, ItemNoise, adversarial_table
 from recbole_llm.model.tuned import TunedFeature
 from recbole_llm.settings import Settings
@@ -46,6 +47,7 @@ class InterestModel(SequentialRecommender):
     """
 
     input_type = InputType.POINTWISE
+    offset: Tensor | None  # is added to the scores of items, (N,)
 
     def __init__(self, config: Any, dataset: InterestDataset) -> None:
         super().__init__(config, dataset)
@@ -62,6 +64,10 @@ class InterestModel(SequentialRecommender):
         self.evolution = self.build_evolution(settings)
         self.is_cosine = settings.scoring == "cosine"
         counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
+        self.target_weights = build_target_weights(settings, counts=counts)
+        adjustment = settings.popularity_adjustment
+        offset = popularity_offset(counts, adjustment=adjustment) if adjustment else None
+        self.register_buffer("offset", offset)  # kept with the weights, if there is one
         self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
         counts = counts if self.known is None else counts[self.known.rows]
         self.loss = build_loss(settings, counts=counts)
@@ -159,9 +165,11 @@ class InterestModel(SequentialRecommender):
         """Return the loss of interests ``(B, T, H)`` where targets ``(B, T)`` are not 0."""
         has_target = targets > 0  # (B, T), P of them true
         candidates, wanted = self.candidates(table), targets[has_target]
+        weights = None if self.target_weights is None else self.target_weights(wanted)
         if self.known is not None:
             candidates, wanted = self.known(candidates, wanted)
-        return self.loss(states[has_target], candidates, wanted)
+            weights = None if weights is None else weights[self.known.rows]
+        return self.loss(states[has_target], candidates, wanted, weights)
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
         """Return the loss of windows, or of RecBole's prefix cases."""
@@ -190,13 +198,16 @@ class InterestModel(SequentialRecommender):
         table = self.items.table()
         states = self.last_interest(interaction, table)
         candidate = self.items.lookup(self.candidates(table), interaction[self.ITEM_ID])
-        return (states * candidate).sum(-1) / self.temperature
+        scores = (states * candidate).sum(-1) / self.temperature
+        return scores if self.offset is None else scores + self.offset[interaction[self.ITEM_ID]]
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Return the scores of all items, ``(B, N)``."""
         table = self.items.table()
         states = self.last_interest(interaction, table)
-        return item_scores(states, self.candidates(table), temperature=self.temperature)
+        return item_scores(
+            states, self.candidates(table), temperature=self.temperature, offset=self.offset
+        )
 
 
 def build_items(
@@ -235,6 +246,23 @@ def build_items(
         features=features,
         use_id="id" in settings.features,
         fusion=settings.fusion,
+    )
+
+
+def build_target_weights(settings: Settings, *, counts: Tensor) -> TargetWeights | None:
+    """Return what targets count for, None where all are alike.
+
+    Args:
+        settings: Our settings.
+        counts: How often each item is a target in training, ``(N,)``.
+    """
+    if settings.propensity_weighting == "none":
+        return None
+    return TargetWeights(
+        counts,
+        power=settings.propensity_power,
+        clip=settings.propensity_clip,
+        is_self_normalised=settings.propensity_weighting == "snips",
     )
 
 

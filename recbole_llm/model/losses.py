@@ -1,6 +1,8 @@
 """Recommendation losses, each a mean over positions.
 
 Letters: P positions with a target, N items (row 0 is padding), K negatives, H item-vector size.
+Weights ``(N,)`` say what each item counts for as a target: a position's loss is multiplied by its
+own before the mean is taken. Without them all count alike.
 Negatives are drawn once a batch and shared by its positions; one that is a position's own target
 does not count against it.
 """
@@ -16,9 +18,24 @@ CPU_ROWS = 512  # positions whose scores are made together; more leave the proce
 MAX_CELLS = 2**26  # scores made together at most: 256 MiB in float32
 
 
-def item_scores(interest: Tensor, table: Tensor, *, temperature: float) -> Tensor:
-    """Return inner products of interests ``(P, H)`` with all items ``(N, H)``, ``(P, N)``."""
-    return (interest / temperature) @ table.T
+def item_scores(
+    interest: Tensor, table: Tensor, *, temperature: float, offset: Tensor | None = None
+) -> Tensor:
+    """Return inner products of interests ``(P, H)`` with all items ``(N, H)``, ``(P, N)``.
+
+    Args:
+        interest: The interests.
+        table: The item vectors.
+        temperature: Divides the products.
+        offset: Is added to the scores of each item, ``(N,)``.
+    """
+    scores = (interest / temperature) @ table.T
+    return scores if offset is None else scores + offset
+
+
+def weighted_mean(losses: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean of losses of targets, ``(P,)`` each, with weights ``(N,)`` if there are."""
+    return losses.mean() if weights is None else (weights[targets] * losses).mean()
 
 
 class Negatives(nn.Module):
@@ -67,37 +84,50 @@ class FullSoftmax(nn.Module):
         super().__init__()
         self.temperature, self.label_smoothing = temperature, label_smoothing
 
-    def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
         with torch.autocast(interest.device.type, enabled=False):
             interest, table = interest.float() / self.temperature, table[1:].float()
             targets = targets - 1  # padding is no candidate
+            weights = None if weights is None else weights[1:]
             rows = max(1, MAX_CELLS // len(table))
             if interest.device.type == "cpu":
                 rows = min(rows, CPU_ROWS)
-            loss = _cross_entropy(interest, table, targets, rows=rows)
+            loss = _cross_entropy(interest, table, targets, rows=rows, weights=weights)
             if self.label_smoothing:  # (1 - ε) CE + ε mean_j -log p_j = CE + ε (z_y - mean_j z_j)
                 above_mean = table[targets] - table.mean(0)  # (P, H)
-                loss = loss + self.label_smoothing * (interest * above_mean).sum(1).mean()
+                smoothing = weighted_mean((interest * above_mean).sum(1), targets, weights)
+                loss = loss + self.label_smoothing * smoothing
             return loss
 
 
-def _cross_entropy(interest: Tensor, table: Tensor, targets: Tensor, *, rows: int) -> Tensor:
+def _cross_entropy(
+    interest: Tensor, table: Tensor, targets: Tensor, *, rows: int, weights: Tensor | None
+) -> Tensor:
     """Return the mean cross-entropy of scores that are made ``rows`` positions at a time."""
     if hasattr(functional, "linear_cross_entropy"):
         options = nn.LinearCrossEntropyOptions(
             batch_chunk_size=rows,
             allow_retain_graph=True,  # so that gradients can be asked for twice
         )
-        return functional.linear_cross_entropy(interest, table, targets, options=options)
+        if weights is None:
+            return functional.linear_cross_entropy(interest, table, targets, options=options)
+        total = functional.linear_cross_entropy(
+            interest, table, targets, weight=weights, reduction="sum", options=options
+        )
+        return total / len(targets)
     # PyTorch before 2.14 lacks it: scores are made again for the gradient instead of being kept.
     parts = zip(interest.split(rows), targets.split(rows), strict=True)
-    sums = [checkpoint(_summed, part, table, ids, use_reentrant=False) for part, ids in parts]
+    sums = [
+        checkpoint(_summed, part, table, ids, weights, use_reentrant=False) for part, ids in parts
+    ]
     return torch.stack(sums).sum() / len(targets)
 
 
-def _summed(interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(interest @ table.T, targets, reduction="sum")
+def _summed(interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    return functional.cross_entropy(interest @ table.T, targets, weight=weights, reduction="sum")
 
 
 class SampledLoss(nn.Module):
@@ -107,16 +137,24 @@ class SampledLoss(nn.Module):
         super().__init__()
         self.temperature, self.negatives = temperature, negatives
 
-    def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
         drawn = self.negatives.draw(targets)  # (K,)
         scaled = interest / self.temperature
         positive = (scaled * table[targets]).sum(-1)  # (P,)
         negative = scaled @ table[drawn].T  # (P, K)
-        return self.compare(positive, negative, targets=targets, drawn=drawn)
+        return self.compare(positive, negative, weights, targets=targets, drawn=drawn)
 
     def compare(
-        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        weights: Tensor | None,
+        *,
+        targets: Tensor,
+        drawn: Tensor,
     ) -> Tensor:
         """Return the loss of target scores ``(P,)`` against negative scores ``(P, K)``."""
         raise NotImplementedError(f"{type(self).__name__} must say how scores are compared")
@@ -130,7 +168,13 @@ class SampledSoftmax(SampledLoss):
     """
 
     def compare(
-        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        weights: Tensor | None,
+        *,
+        targets: Tensor,
+        drawn: Tensor,
     ) -> Tensor:
         """Return the mean cross-entropy."""
         number = len(drawn)
@@ -138,7 +182,11 @@ class SampledSoftmax(SampledLoss):
         negative = negative - self.negatives.log_expected(drawn, number=number)
         negative = negative.masked_fill(drawn == targets[:, None], -torch.inf)
         scores = torch.cat([positive[:, None], negative], 1)  # (P, 1 + K)
-        return functional.cross_entropy(scores, torch.zeros_like(targets))
+        first = torch.zeros_like(targets)
+        if weights is None:
+            return functional.cross_entropy(scores, first)
+        losses = functional.cross_entropy(scores, first, reduction="none")
+        return weighted_mean(losses, targets, weights)
 
 
 class BinaryCrossEntropy(SampledLoss):
@@ -154,7 +202,13 @@ class BinaryCrossEntropy(SampledLoss):
         self.calibration = calibration
 
     def compare(
-        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        weights: Tensor | None,
+        *,
+        targets: Tensor,
+        drawn: Tensor,
     ) -> Tensor:
         """Return the mean over the target and the negatives that count."""
         num_items = len(self.negatives.probability) - 1
@@ -163,19 +217,25 @@ class BinaryCrossEntropy(SampledLoss):
         counts = drawn != targets[:, None]  # (P, K)
         losses = functional.softplus(negative) * counts
         total = power * functional.softplus(-positive) + losses.sum(1)
-        return (total / (1 + counts.sum(1))).mean()
+        return weighted_mean(total / (1 + counts.sum(1)), targets, weights)
 
 
 class BPR(SampledLoss):
     """Bayesian personalised ranking (Rendle et al., 2009, arXiv 1205.2618)."""
 
     def compare(
-        self, positive: Tensor, negative: Tensor, *, targets: Tensor, drawn: Tensor
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        weights: Tensor | None,
+        *,
+        targets: Tensor,
+        drawn: Tensor,
     ) -> Tensor:
         """Return the mean of −log σ(target − negative) over the negatives that count."""
         counts = drawn != targets[:, None]  # (P, K)
         losses = functional.softplus(negative - positive[:, None]) * counts
-        return (losses.sum(1) / counts.sum(1).clamp(min=1)).mean()
+        return weighted_mean(losses.sum(1) / counts.sum(1).clamp(min=1), targets, weights)
 
 
 class InterestMSE(nn.Module):
@@ -185,6 +245,12 @@ class InterestMSE(nn.Module):
     point.
     """
 
-    def forward(self, interest: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
-        return functional.mse_loss(interest, table[targets].detach())
+        wanted = table[targets].detach()
+        if weights is None:
+            return functional.mse_loss(interest, wanted)
+        losses = functional.mse_loss(interest, wanted, reduction="none").mean(1)  # (P,)
+        return weighted_mean(losses, targets, weights)

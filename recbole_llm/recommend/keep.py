@@ -41,7 +41,7 @@ def keep_catalogue(run_dir: Path, *, model: Any, dataset: Any) -> None:
     if not isinstance(model, InterestModel) or not (run_dir / WEIGHTS).is_file():
         return
     table = model.items.table()  # first: vectors of a tuned encoder are made with it
-    twins, firsts = identical_items(model.items)
+    twins, firsts = identical_items(model)
     users, ends, events, lasts = _histories(dataset)
     text = {} if model.item_vectors is None else {"text": model.item_vectors}
     given = text | model.modality_vectors  # in the order of the model's features

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recbole_llm.errors import RequestError
 from recbole_llm.recommend.top import Candidates
@@ -39,12 +40,14 @@ class NearestItems:
             raise RequestError(
                 "approximate lists need faiss. pip install 'recbole-llm[faiss]'."
             ) from None
-        vectors = candidates.vectors[1:].float().cpu().numpy()
+        vectors = candidates.vectors.float()
+        if candidates.offset is not None:  # one more entry of a vector; an interest's is constant
+            vectors = torch.cat([vectors, candidates.offset[:, None]], 1)
         self._faiss: Any = faiss
         same = torch.arange(len(candidates.vectors), device=candidates.vectors.device)
         self._same = same.scatter(0, candidates.twins, candidates.firsts)  # twins score alike
         self.index = faiss.IndexHNSWFlat(vectors.shape[1], NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-        self.index.add(vectors)
+        self.index.add(vectors[1:].cpu().numpy())
 
     def __call__(
         self, interests: Tensor, candidates: Candidates, *, seen: Pairs | None, length: int
@@ -70,10 +73,16 @@ class NearestItems:
         most_seen = int(torch.bincount(seen[0], minlength=1).max())
         number = min(length + most_seen + SPARE, num_items - 1)  # F
         effort = self._faiss.SearchParametersHNSW(efSearch=max(EFFORT, 2 * number))
-        _, found = self.index.search(interests.float().cpu().numpy(), number, params=effort)
+        asked = interests.float()
+        if candidates.offset is not None:
+            asked = functional.pad(asked, (0, 1), value=candidates.temperature)
+        _, found = self.index.search(asked.cpu().numpy(), number, params=effort)
         ids = torch.from_numpy(found).to(interests.device).add(1).sort(dim=1).values  # 0: none
         scores = torch.einsum("rh,rfh->rf", interests, candidates.vectors[self._same[ids]])
-        scores = (scores / candidates.temperature).masked_fill(ids == 0, -torch.inf)
+        scores = scores / candidates.temperature
+        if candidates.offset is not None:
+            scores = scores + candidates.offset[ids]
+        scores = scores.masked_fill(ids == 0, -torch.inf)
         is_seen = torch.zeros(len(interests), num_items, dtype=torch.bool, device=ids.device)
         is_seen[seen] = True
         scores = scores.masked_fill(is_seen.gather(1, ids), -torch.inf)

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
-from recbole_llm.data.features import encoder_spec
+from recbole_llm.data.encoders import text_encoder
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
@@ -28,7 +29,6 @@ from recbole_llm.recommend.texts import NewTexts
 from recbole_llm.recommend.top import Candidates, top_items
 from recbole_llm.resume import StoredRun, stored_run
 from recbole_llm.settings import Settings
-from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.train.scorers import TILE, last_interests
 
 BATCH = 1024  # requests whose histories are read together
@@ -106,11 +106,10 @@ class Recommender:
         )
         texts, tuned = None, model.tuned_encoder
         if catalogue.text is not None:
-            spec = encoder_spec(settings.model_copy(update={"trust_remote_code": trust}))
+            own = settings.model_copy(update={"trust_remote_code": trust})
+            known = [text for text in catalogue.text.texts if text is not None]
             texts = NewTexts(
-                TextEncoder(spec, device=device, cache=settings.text_cache_dir)
-                if tuned is None
-                else tuned.reader,
+                text_encoder(own, known, device=device) if tuned is None else tuned.reader,
                 treatment=catalogue.text,
                 items=model.items,
                 sizes=catalogue.sizes,
@@ -143,8 +142,10 @@ class Recommender:
 
     @torch.no_grad()
     def _candidates(self) -> Candidates:
-        vectors = self.model.candidates(self.table)
-        return Candidates(vectors, *self.twins, temperature=self.model.temperature)
+        vectors, offset = self.model.candidates(self.table), self.model.offset
+        if offset is not None:  # of new items it is that of items that training has not met
+            offset = functional.pad(offset, (0, len(vectors) - len(offset)))
+        return Candidates(vectors, *self.twins, self.model.temperature, offset)
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Return the item vectors of new texts, ``(n, H)``.

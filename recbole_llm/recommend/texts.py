@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_llm.errors import RunDirError
 from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.recommend.catalogue import TextTreatment
-from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.encoders import Encoder
 
 LEAST_COSINE = 0.98  # of one text's vectors in float32 and bf16: 0.999 and more
 
@@ -35,7 +35,7 @@ class NewTexts:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Encoder,
         *,
         treatment: TextTreatment,
         items: ItemRepresentation,
@@ -77,9 +77,7 @@ class NewTexts:
         self._is_checked = True
 
 
-def require_like(
-    here: Tensor, treatment: TextTreatment, *, encoder: TextEncoder, place: str
-) -> None:
+def require_like(here: Tensor, treatment: TextTreatment, *, encoder: Encoder, place: str) -> None:
     """Compare the vector of a run's probe ``(D,)``, as it is here, with what the run had.
 
     Raises:
@@ -91,6 +89,6 @@ def require_like(
     )
     if not is_like:
         raise RunDirError(
-            f"{place}: text_encoder {encoder.spec.name!r} gives {treatment.probe[:60]!r} another "
+            f"{place}: text_encoder {encoder.name!r} gives {treatment.probe[:60]!r} another "
             "vector here than it gave the run. Restore the encoder, or train again."
         )

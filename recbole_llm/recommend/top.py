@@ -26,12 +26,14 @@ class Candidates:
         twins: Items with the scores of an earlier item, ``(M,)``.
         firsts: That item of each, ``(M,)``.
         temperature: Scores are divided by it.
+        offset: Is added to the scores of each, ``(N,)``; None of most runs.
     """
 
     vectors: Tensor
     twins: Tensor
     firsts: Tensor
     temperature: float
+    offset: Tensor | None = None
 
 
 @torch.no_grad()
@@ -63,7 +65,10 @@ def top_items(
     for begin in range(0, num_items - 1, chunk - 1):  # column 0 was the last of the chunk before
         stop = min(begin + chunk, num_items)
         part = tile_scores(
-            interests, candidates.vectors[begin:stop], temperature=candidates.temperature
+            interests,
+            candidates.vectors[begin:stop],
+            temperature=candidates.temperature,
+            offset=None if candidates.offset is None else candidates.offset[begin:stop],
         )
         here = (sources >= begin) & (sources < stop)
         kept[:, here] = part[:, sources[here] - begin]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,12 +37,28 @@ class Encoding:
         truncated: Number of distinct texts longer than the model reads.
         tokens: Number of tokens encoded.
         cut: Rows of the longer texts.
+        seconds: How long it took, a model's loading apart; None where that is not known.
     """
 
     vectors: Tensor
     truncated: int
     tokens: int
     cut: Sequence[int] = ()
+    seconds: float | None = None
+
+
+class Encoder(Protocol):
+    """What gives vectors to texts: a language model, or counts of words."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the vectors."""
+
+    def encode(self, texts: Sequence[str]) -> Encoding:
+        """Encode texts, none of them empty."""
 
 
 class TextEncoder:
@@ -72,6 +89,11 @@ class TextEncoder:
         self.cache = cache_folder(cache)
         self.token_budget = token_budget or (CPU_TOKENS if self.device == "cpu" else GPU_TOKENS)
         self.show_progress = show_progress
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.spec.name
 
     @functools.cached_property
     def model(self) -> Any:
@@ -104,7 +126,8 @@ class TextEncoder:
         """
         distinct = list(dict.fromkeys(texts))
         place = {text: row for row, text in enumerate(distinct)}
-        if callable(getattr(self.model, "tokenizer", None)):
+        model, begin = self.model, time.perf_counter()
+        if callable(getattr(model, "tokenizer", None)):
             tokens, cut = self._tokenize(distinct)
             vectors = self._vectors(tokens)
         else:  # static vectors of words, say: nothing to batch by length, and nothing is cut
@@ -121,7 +144,8 @@ class TextEncoder:
         count = sum(map(len, tokens["input_ids"]))
         long = {distinct[row] for row in cut}
         rows_cut = [row for row, text in enumerate(texts) if text in long] if long else []
-        return Encoding(vectors[rows], len(cut), count, rows_cut)
+        seconds = time.perf_counter() - begin
+        return Encoding(vectors[rows], len(cut), count, rows_cut, seconds)
 
     def token_lengths(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, marks included, before any is cut off."""

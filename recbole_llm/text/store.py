@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recbole_llm.files import sha256, sync, write_json
-from recbole_llm.text.encoders import Encoding, TextEncoder
+from recbole_llm.text.encoders import Encoder, Encoding
 from recbole_llm.text.entries import Entries, cache_folder
 from recbole_llm.text.shelf import find
 
@@ -41,6 +41,8 @@ class StoredVectors:
         truncated: Number of distinct texts longer than the encoder reads.
         from_cache: Whether nothing had to be encoded.
         seconds: Time spent.
+        per_second: Distinct texts encoded a second when they were encoded, whenever that was; None
+            where it is not known, as of vectors of a shelf.
     """
 
     vectors: Tensor
@@ -49,6 +51,7 @@ class StoredVectors:
     truncated: int
     from_cache: bool
     seconds: float
+    per_second: float | None = None
 
 
 class VectorStore:
@@ -62,7 +65,7 @@ class VectorStore:
         self.root = cache_folder(root)
         self.entries = Entries(self.root, what="text vectors")
 
-    def get(self, texts: Sequence[str], encoder: TextEncoder) -> StoredVectors:
+    def get(self, texts: Sequence[str], encoder: Encoder) -> StoredVectors:
         """Return the vectors of texts; a hit does not load the encoder.
 
         Two processes that ask at once encode once: the second waits. Where the folder cannot be
@@ -95,7 +98,10 @@ class VectorStore:
         rows = torch.tensor([place[text] for text in texts], dtype=torch.long)
         seconds = time.perf_counter() - begin
         content = content_digest(fingerprint, distinct)
-        return StoredVectors(found.vectors[rows], key, content, found.truncated, is_hit, seconds)
+        rate = len(distinct) / found.seconds if found.seconds else None
+        return StoredVectors(
+            found.vectors[rows], key, content, found.truncated, is_hit, seconds, rate
+        )
 
 
 def content_digest(fingerprint: dict[str, Any], texts: Iterable[str]) -> str:
@@ -125,6 +131,7 @@ def _manifest(file: Path, encoding: Encoding, fingerprint: dict[str, Any]) -> di
         "sha256": sha256(file),
         "truncated": encoding.truncated,
         "tokens": encoding.tokens,
+        "seconds": encoding.seconds,
     }
 
 
@@ -149,4 +156,5 @@ def _read_entry(folder: Path, *, count: int) -> Encoding:
         raise ValueError(f"its shape is {tuple(vectors.shape)}, {count} texts were asked for")
     if not torch.isfinite(vectors).all():
         raise ValueError("its vectors are not all finite")
-    return Encoding(vectors, manifest["truncated"], manifest["tokens"])
+    seconds = manifest.get("seconds")  # entries of older versions do not say
+    return Encoding(vectors, manifest["truncated"], manifest["tokens"], seconds=seconds)

@@ -1,4 +1,4 @@
-"""Whitening: text vectors of equal variance in every direction.
+"""Whitening: text vectors of equal variance in every direction, or in every entry.
 
 Sentence vectors crowd in a narrow cone; decorrelated, they serve a recommender better, and new
 items most. Letters: n items that have text, D text-vector size.
@@ -19,11 +19,12 @@ class Whitening:
     """Statistics of a catalogue's vectors, by which these and new ones are whitened.
 
     Attributes:
-        method: ``zca`` or ``pca``.
+        method: ``standard``, ``zca`` or ``pca``.
         dim: Axes that ``pca`` keeps; all if None.
         mean: ``(D,)`` float64.
-        axes: The principal axes in columns, by ascending variance, ``(D, D)`` float64.
-        scale: What whitens each, ``(D,)`` float64.
+        axes: The axes in columns, the principal ones by ascending variance or, of ``standard``,
+            those of the entries, ``(D, D)`` float64.
+        scale: What gives each variance 1, ``(D,)`` float64.
     """
 
     method: str
@@ -42,9 +43,9 @@ class Whitening:
         return self._turned(self.axes * self.scale)
 
     def _turned(self, on_axes: Tensor) -> Tensor:
-        if self.method == "zca":
-            return on_axes @ self.axes.T
-        return on_axes.flip(1)[:, : self.dim]
+        if self.method == "pca":
+            return on_axes.flip(1)[:, : self.dim]
+        return on_axes @ self.axes.T
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ def fit_whitening(
 ) -> Whitening | None:
     """Return what gives vectors mean zero and, up to ``eps``, the identity as covariance.
 
+    ``standard`` does less: each entry has mean zero and variance one, and they stay correlated.
     ``zca`` (Bell and Sejnowski, 1997) rotates back, so that the result is the white one closest to
     the input; ``pca`` leaves the principal axes in order of variance, of which ``dim`` may be kept.
     Directions without variance, as when n < D, stay near zero instead of being blown up.
 
     Args:
         vectors: ``(n, D)``.
-        method: ``none``, ``zca`` or ``pca``.
+        method: ``none``, ``standard``, ``zca`` or ``pca``.
         eps: Added to each variance, in units of the mean variance.
         dim: Axes that ``pca`` keeps.
 
@@ -98,9 +100,12 @@ def fit_whitening(
         return None
     mean = vectors.double().mean(0)
     centred = vectors.double() - mean
-    covariance = centred.T @ centred / len(centred)  # (D, D)
-    variance, axes = torch.linalg.eigh(covariance)  # ascending
-    variance = variance.clamp(min=0)
+    if method == "standard":
+        variance, axes = centred.square().mean(0), torch.eye(len(mean), dtype=mean.dtype)
+    else:
+        covariance = centred.T @ centred / len(centred)  # (D, D)
+        variance, axes = torch.linalg.eigh(covariance)  # ascending
+        variance = variance.clamp(min=0)
     floor = eps * variance.mean()
     scale = torch.where(variance > floor, (variance + floor).rsqrt(), 0.0)
     return Whitening(method, dim, mean, axes, scale)
@@ -113,3 +118,24 @@ def whiten(vectors: Tensor, *, method: str, dim: int | None = None) -> Tensor:
     """
     fitted = fit_whitening(vectors, method=method, dim=dim)
     return vectors.float() if fitted is None else fitted(vectors)
+
+
+def anisotropy(vectors: Tensor) -> float | None:
+    """Return the mean cosine of all pairs of vectors, 0 where they point anywhere alike.
+
+    Language models crowd theirs in a narrow cone (Ethayarajh, 2019, arXiv 1909.00512). The sum over
+    pairs follows from the length of the sum of the unit vectors.
+
+    Args:
+        vectors: ``(n, D)``; those of length 0 have no direction and are left out.
+
+    Returns:
+        -1 to 1, or None of fewer than two vectors.
+    """
+    length = vectors.norm(dim=1, keepdim=True)
+    number = int((length > 0).sum())
+    if number < 2:
+        return None
+    unit = vectors / torch.where(length > 0, length, 1.0)
+    total = unit.sum(0, dtype=torch.float64)
+    return float((total.square().sum() - number) / (number * (number - 1)))

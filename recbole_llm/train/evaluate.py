@@ -43,6 +43,7 @@ def rank_cases(
     place: str,
     show_progress: bool,
     with_lists: bool = False,
+    list_length: int | None = None,
     only: Tensor | None = None,
 ) -> Ranking:
     """Rank the target of every case of a loader.
@@ -58,6 +59,7 @@ def rank_cases(
         show_progress: Whether to show a bar.
         with_lists: Whether to make lists even if no metric needs them. Those of a case with fewer
             candidates than a list is long end in 0.
+        list_length: How long they are; as the largest cutoff by default.
         only: Which items may be candidates, ``(N,)``, each case's target apart; all by default.
             There are no lists then.
 
@@ -68,7 +70,7 @@ def rank_cases(
     targets = dataset.inter_feat[dataset.iid_field]
     seen = seen_items(dataset) if settings.filter_seen else None
     needs = only is None and needs_lists(config["metrics"])
-    length = max(config["topk"]) if needs or with_lists else 0
+    length = (list_length or max(config["topk"])) if needs or with_lists else 0
     tiles = settings.eval_batch_cells // (dataset.item_num * scorer.least)
     step, size = max(tiles, 1) * scorer.least, config["eval_batch_size"]
     parts = []

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from recbole_llm.model.base import InterestModel
-from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.model.losses import item_scores
 
 TILE = 32  # cases of one matrix product
@@ -64,7 +63,7 @@ class InterestScorer:
         self.model, self.loader = model, loader
         self.table = model.items.table()
         self.vectors = model.candidates(self.table)
-        self.twins, self.firsts = identical_items(model.items)
+        self.twins, self.firsts = identical_items(model)
 
     def read(self, begin: int, end: int) -> Tensor:
         """Return the interests of a batch, ``(B, H)``."""
@@ -77,7 +76,10 @@ class InterestScorer:
         scores = interests.new_empty(len(interests), len(self.vectors))
         for at in range(0, len(interests), TILE):
             scores[at : at + TILE] = tile_scores(
-                interests[at : at + TILE], self.vectors, temperature=self.model.temperature
+                interests[at : at + TILE],
+                self.vectors,
+                temperature=self.model.temperature,
+                offset=self.model.offset,
             )
         scores[:, self.twins] = scores[:, self.firsts]
         return scores
@@ -97,16 +99,20 @@ def last_interests(model: InterestModel, cases: Any, *, table: Tensor) -> Tensor
     return interests
 
 
-def tile_scores(interests: Tensor, vectors: Tensor, *, temperature: float) -> Tensor:
+def tile_scores(
+    interests: Tensor, vectors: Tensor, *, temperature: float, offset: Tensor | None
+) -> Tensor:
     """Return the scores ``(R, N)`` of ``TILE`` interests or fewer, by a product of ``TILE``."""
     whole = functional.pad(interests, (0, 0, 0, TILE - len(interests)))
-    return item_scores(whole, vectors, temperature=temperature)[: len(interests)]
+    return item_scores(whole, vectors, temperature=temperature, offset=offset)[: len(interests)]
 
 
-def identical_items(items: ItemRepresentation) -> tuple[Tensor, Tensor]:
+def identical_items(model: InterestModel) -> tuple[Tensor, Tensor]:
     """Return the items that are to the model what an earlier item is, and the first such item."""
+    items = model.items
     known: list[Any] = [feature.vectors for feature in items.features]
     known += [] if items.embedding is None else [items.embedding.weight]
+    known += [] if model.offset is None else [model.offset[:, None]]
     _, group, count = torch.unique(known[0][1:, 0], return_inverse=True, return_counts=True)
     alike = torch.nonzero(count[group] > 1)[:, 0] + 1  # in one entry at least: mostly few
     if len(alike) == 0:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 from recbole.trainer import Trainer
+from torch import Tensor
 
 from recbole_llm.data.augment import training_augmenter, view_augmenter
 from recbole_llm.data.batches import WindowSampler
@@ -34,7 +35,9 @@ class WindowLoader(WindowSampler):
 
     shuffle = True
 
-    def __init__(self, dataset: InterestDataset, config: Any) -> None:
+    def __init__(
+        self, dataset: InterestDataset, config: Any, *, target_weights: Tensor | None = None
+    ) -> None:
         settings, world = Settings.from_config(config), current_world()
         starts, num_targets = dataset.training_sequences()
         self.dataset = self._dataset = dataset
@@ -51,6 +54,7 @@ class WindowLoader(WindowSampler):
             num_ranks=world.size,
             augmenter=training_augmenter(settings),
             view_augmenter=view_augmenter(settings),
+            target_weights=target_weights,
         )
 
 
@@ -92,10 +96,17 @@ class InterestTrainer(Engine, Trainer):
         if not train_data.dataset.is_flat:
             self.logger.info("benchmark_filename brings its own histories: training on prefixes.")
             return train_data
-        loader = WindowLoader(train_data.dataset, self.config)
+        loader = WindowLoader(
+            train_data.dataset, self.config, target_weights=self._shared_weights()
+        )
         targets = int(np.sum(loader.num_targets))
         self.logger.info(f"Training on {len(loader.windows.first)} windows, {targets} targets.")
         return loader
+
+    def _shared_weights(self) -> Tensor | None:
+        """Return what items count for as targets where losses are divided by the sum of it."""
+        weights: Any = getattr(self.model, "target_weights", None)
+        return weights.of_item.cpu() if weights and weights.is_self_normalised else None
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         if isinstance(train_data, WindowSampler):

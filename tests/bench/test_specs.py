@@ -120,7 +120,7 @@ def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
     assert [p.partition(", received")[0] for p in problems] == [
         "seeds.0: must be greater than or equal to 0",
         "models.A: unknown key 'rol'. Did you mean 'role'? Known: best, datasets, init_from, "
-        "model, role, seeds, settings, settings_on, skip.",
+        "model, rerank, role, seeds, settings, settings_on, skip, top.",
         "models.B.role: must be 'model', 'control' or 'baseline'",
         "models.B.seeds: must be distinct",
         "models.C.model: is missing. Write it.",

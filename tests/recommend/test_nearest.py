@@ -45,10 +45,12 @@ def test_texts_are_answered_too(trained, shop) -> None:
     ]
 
 
-def test_most_of_the_best_are_found_and_none_that_was_seen() -> None:
+@pytest.mark.parametrize("has_offset", [False, True])
+def test_most_of_the_best_are_found_and_none_that_was_seen(has_offset: bool) -> None:
     torch.manual_seed(0)
     vectors = torch.randn(5001, 16) * torch.rand(5001, 1).add(0.5)
-    given, interests = Candidates(vectors, EMPTY, EMPTY, 0.5), torch.randn(32, 16)
+    offset = 3 * torch.randn(5001) if has_offset else None
+    given, interests = Candidates(vectors, EMPTY, EMPTY, 0.5, offset), torch.randn(32, 16)
     best = top_items(interests, given, seen=None, length=10)[1]
     seen = torch.arange(32).repeat_interleave(10), best.flatten()
     search = NearestItems(given)

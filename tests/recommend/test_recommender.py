@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request, Requests
 from recbole_llm.run_dir import CATALOGUE, CONFIG, WEIGHTS
 
+ADJUSTED = {"popularity_adjustment": 2.0, "propensity_weighting": "snips"}
 BOTH = {"item_features": ["text", "id"], "fusion": "gate"}
 
 
@@ -38,6 +40,7 @@ def scores(found) -> np.ndarray:
         *((model, {}) for model in MODELS),
         ("LLMInterestGRU", BOTH),
         ("LLMInterestLSTM", {"scoring": "cosine", "temperature": 0.1, "filter_seen": True}),
+        ("LLMInterestLSTM", ADJUSTED),
         ("LastItemTextKNN", {}),
     ],
 )
@@ -54,6 +57,42 @@ def test_a_test_target_stands_where_the_evaluation_ranked_it(
         assert len(found) == ranks.candidates[row]
         above = ids(found).index(ranks.items[row])
         assert ranks.above[row] <= above <= ranks.above[row] + ranks.ties[row]
+
+
+def test_an_adjusted_list_is_the_plain_one_with_popular_items_lowered(trained, shop) -> None:
+    adjusted, plain = (Recommender.load(trained(**one)) for one in (ADJUSTED, {}))
+    adjusted.model.load_state_dict(plain.model.state_dict() | {"offset": adjusted.model.offset})
+    adjusted = Recommender(
+        replace(read_catalogue(trained(**ADJUSTED)), table=plain.table),
+        adjusted.model,
+        texts=None,
+        place="here",
+    )
+    history = shop.history("u3")[:3]
+    before, after = (
+        {one.item: one.score for one in known.for_history(history, k=30, filter_seen=False)}
+        for known in (plain, adjusted)
+    )
+    count = Counter(
+        item
+        for user in range(shop.num_users)
+        for item in shop.history(f"u{user}")[1:-2]  # neither the first nor validation and test
+    )
+    for item in before.keys() & after.keys():
+        lowered = before[item] - 2 * np.log1p(count[item])
+        assert after[item] == pytest.approx(lowered, abs=1e-4)
+    assert after != before
+
+
+def test_an_item_that_is_new_is_not_lowered(trained, tmp_path: Path, shop) -> None:
+    file = write_items(tmp_path / "new.item", [f"new\t{shop.title('i9')}\tgoods"])
+    recommender = Recommender.load(trained(**ADJUSTED), new_items=file)
+    offset = recommender.candidates.offset
+    assert len(offset) == shop.num_items + 2 and offset[-1] == 0
+    found = recommender.for_user("u2", k=shop.num_items + 1, filter_seen=False)
+    score = {one.item: one.score for one in found}
+    known = offset[recommender.items.index("i9")].item()
+    assert known < 0 and score["new"] == pytest.approx(score["i9"] - known, abs=1e-4)
 
 
 def test_a_known_user_has_all_their_events(recommender, shop) -> None:

@@ -33,9 +33,11 @@ def test_twins_have_the_score_of_the_first_whatever_chunk_it_is_in(chunk: int) -
     assert ids.tolist() == [[2, 3, 1, 4]] and scores.tolist() == [[2.0, 2.0, 1.0, 1.0]]
 
 
-def test_chunks_are_the_whole() -> None:
+@pytest.mark.parametrize("has_offset", [False, True])
+def test_chunks_are_the_whole(has_offset: bool) -> None:
     torch.manual_seed(0)
-    given = Candidates(torch.randn(1001, 16), torch.tensor([900]), torch.tensor([3]), 0.5)
+    vectors, offset = torch.randn(1001, 16), torch.randn(1001) if has_offset else None
+    given = Candidates(vectors, torch.tensor([900]), torch.tensor([3]), 0.5, offset)
     interests = torch.randn(9, 16)
     seen = torch.arange(9).repeat(50), torch.randint(1, 1001, (450,))
     whole = top_items(interests, given, seen=seen, length=40)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_llm.errors import RequestError
-from recbole_llm.text.whiten import fit_whitening, whiten
+from recbole_llm.text.whiten import anisotropy, fit_whitening, whiten
 
 
 def correlated(count: int = 500) -> torch.Tensor:
@@ -33,6 +33,12 @@ def test_zca_of_independent_axes_only_scales_them() -> None:
     assert torch.allclose(whiten(vectors, method="zca"), expected, atol=1e-4)
 
 
+def test_standard_scales_each_entry_alone() -> None:
+    vectors = torch.tensor([[1.0, 10.0], [3.0, 30.0]])  # means 2 and 20, deviations 1 and 10
+    expected = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])  # as correlated as before
+    assert torch.allclose(whiten(vectors, method="standard"), expected, atol=1e-3)
+
+
 def test_zca_stays_closer_to_its_input_than_pca() -> None:
     centred = correlated() - correlated().mean(0)
     near = (whiten(correlated(), method="zca") - centred).norm()
@@ -57,7 +63,7 @@ def test_pca_keeps_the_axes_of_most_variance() -> None:
     ],
     ids=["fewer than dimensions", "one", "all the same", "constant columns", "zeros", "none"],
 )
-@pytest.mark.parametrize("method", ["none", "zca", "pca"])
+@pytest.mark.parametrize("method", ["none", "standard", "zca", "pca"])
 def test_poor_input_gives_finite_vectors_of_bounded_size(vectors, method: str) -> None:
     white = whiten(vectors, method=method)
     assert white.shape == vectors.shape and white.dtype == torch.float32
@@ -69,6 +75,7 @@ def test_poor_input_gives_finite_vectors_of_bounded_size(vectors, method: str) -
     [
         ({"method": "pca", "dim": 4}, "at most 3"),
         ({"method": "zca", "dim": 2}, "whitening: pca"),
+        ({"method": "standard", "dim": 2}, "whitening: pca"),
     ],
 )
 def test_what_is_refused(settings, words: str) -> None:
@@ -76,7 +83,9 @@ def test_what_is_refused(settings, words: str) -> None:
         whiten(correlated(), **settings)
 
 
-@pytest.mark.parametrize(("method", "dim"), [("zca", None), ("pca", None), ("pca", 1)])
+@pytest.mark.parametrize(
+    ("method", "dim"), [("standard", None), ("zca", None), ("pca", None), ("pca", 1)]
+)
 def test_new_vectors_are_whitened_by_what_was_fitted(method: str, dim: int | None) -> None:
     vectors = correlated()
     fitted = fit_whitening(vectors, method=method, dim=dim)
@@ -89,3 +98,15 @@ def test_new_vectors_are_whitened_by_what_was_fitted(method: str, dim: int | Non
 
 def test_without_whitening_there_is_nothing_to_fit() -> None:
     assert fit_whitening(correlated(), method="none") is None
+
+
+def test_anisotropy_is_the_mean_cosine_of_all_pairs() -> None:
+    vectors = torch.tensor([[2.0, 0.0], [0.0, 0.5], [-3.0, 0.0], [0.0, 0.0]])  # the last has none
+    assert anisotropy(vectors) == pytest.approx((0 - 1 + 0) / 3)
+    assert anisotropy(correlated()) == pytest.approx(mean_cosine(correlated()), abs=1e-5)
+    assert anisotropy(vectors[2:]) is None
+
+
+def mean_cosine(vectors: torch.Tensor) -> float:
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    return float((unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool)].mean())

@@ -26,7 +26,10 @@ def board_content(board: Board, pictures: Sequence[Picture]) -> dict[str, Any]:
         "title": board.title,
         "metric": board.metric,
         "metrics": [_metric(name, is_accuracy=name in board.metrics) for name in shown],
-        "columns": [_metric(name, is_accuracy=False) for name in ("train_seconds", "parameters")],
+        "columns": [
+            _metric(name, is_accuracy=False)
+            for name in ("train_seconds", "parameters", *board.text_facts())
+        ],
         "reference": board.reference,
         "claim": None if board.claim is None else _claim(board.claim, board.metric),
         "notes": notes(board),
@@ -115,6 +118,7 @@ def _values(board: Board, row: Row) -> dict[str, dict[str, Any]]:
     cost = {
         "train_seconds": row.summary("seconds", "train"),
         "parameters": row.summary("parameters", "trainable"),
+        **{name: row.summary("text", name) for name in board.text_facts()},
     }
     every = {name: row.summary("test_result", name) for name in board.metrics}
     every |= {name: row.summary("lists", name) for name in board.lists()}

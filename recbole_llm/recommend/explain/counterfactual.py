@@ -138,7 +138,9 @@ class Case:
     def _stand(self, interests: Tensor) -> list[Standing]:
         """Return where the item stands by interests ``(R, H)``, at most a tile of them."""
         known = self.recommender.candidates
-        scores = tile_scores(interests, known.vectors, temperature=known.temperature)  # (R, N)
+        scores = tile_scores(
+            interests, known.vectors, temperature=known.temperature, offset=known.offset
+        )  # (R, N)
         scores[:, known.twins] = scores[:, known.firsts]
         own = scores[:, self.item]
         above = ((scores > own[:, None]) & self._is_candidate).sum(1)

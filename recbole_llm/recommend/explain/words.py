@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch import Tensor
 from recbole_llm.errors import RequestError
 from recbole_llm.recommend.explain.counterfactual import Case
 from recbole_llm.recommend.texts import NewTexts
-from recbole_llm.text.encoders import MOST_TOKENS
+from recbole_llm.text.encoders import MOST_TOKENS, TextEncoder
 
 STEPS, TOKENS = 64, 4096  # of the path; encoded at once
 
@@ -85,13 +85,13 @@ class _Path:
     def __init__(self, case: Case) -> None:
         self.case, self.known = case, case.recommender
         self.texts = _texts_of(case)
+        self.encoder = encoder = cast(TextEncoder, self.texts.encoder)
         self.first = max(len(case.rows) - self.known.model.max_seq_length, 0)
         self.window = case.rows[self.first :].to(self.known.device)
         stored = [self.known.item_texts[row] for row in self.window.tolist()]
         self.places = [at for at, text in enumerate(stored) if text]  # in the window
         if not self.places:
             raise RequestError("words: no event that the model reads has a text.")
-        encoder = self.texts.encoder
         self.read = [encoder.spec.prompt + (stored[at] or "") for at in self.places]
         tokenizer: Any = encoder.model.tokenizer
         self.tokens = tokenizer(
@@ -126,7 +126,7 @@ class _Path:
 
     def _is_word(self) -> Tensor:
         """Return which tokens are of words, neither special nor of the prompt, ``(n, W)``."""
-        prompt = len(self.texts.encoder.spec.prompt)
+        prompt = len(self.encoder.spec.prompt)
         return torch.tensor(
             [
                 [
@@ -162,7 +162,7 @@ class _Path:
             name: values.repeat(copies, 1).to(points.device) for name, values in self.tokens.items()
         }
         with _in_place_of(self.layer, points):
-            raw = self.texts.encoder.embed(tokens)  # (C n, D)
+            raw = self.encoder.embed(tokens)  # (C n, D)
         treated = self.texts.treatment.whiten(raw.to(self.known.device))
         places = torch.tensor(self.places, device=self.known.device)
         model, rows = self.known.model, self.window[places]
@@ -198,10 +198,11 @@ def _texts_of(case: Case) -> NewTexts:
         others = ", ".join(name for name in known.texts.sizes if name != "text")
         raise RequestError(f"{known.place}: words: a run does not keep its vectors of {others}.")
     known.texts.require_the_runs_encoder()
-    model = known.texts.encoder.model
+    encoder = known.texts.encoder
+    model = encoder.model if isinstance(encoder, TextEncoder) else None
     if not getattr(getattr(model, "tokenizer", None), "is_fast", False):
         raise RequestError(
-            f"{known.place}: words: {known.texts.encoder.spec.name} does not say where in a text "
+            f"{known.place}: words: {encoder.name} does not say where in a text "
             "its tokens are. Use an encoder with a fast tokenizer."
         )
     return known.texts

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_llm.atomic import AtomicTable, read_atomic
+from recbole_llm.atomic import AtomicTable, read_atomic, refuse_missing_times
 from recbole_llm.errors import DataError, all_problems
 from recbole_llm.recommend.catalogue import Catalogue
 
@@ -64,7 +64,7 @@ def read_new_events(path: Path, catalogue: Catalogue, *, config: Mapping[str, An
     if not table.num_rows:
         raise DataError(f"{path}: holds no event. Name a file with the events since the run.")
     times = table.floats(time)
-    table.require_finite(times)
+    refuse_missing_times(path, table.lines, times)
     known = {name: at for at, name in enumerate(catalogue.users)}
     place = dict(known)
     owner = np.array([place.setdefault(name, len(place)) for name in table.columns[user]])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_llm.data.features import encoder_spec
+from recbole_llm.data.encoders import text_encoder
 from recbole_llm.data.modalities import modality_vectors
 from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.model.base import InterestModel
@@ -26,7 +26,6 @@ from recbole_llm.recommend.stored import GivenVectors, StoredItems, stored_model
 from recbole_llm.recommend.texts import require_like
 from recbole_llm.resume import StoredRun
 from recbole_llm.settings import Settings
-from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.store import VectorStore
 
 IDS = "items.embedding.weight"  # the one weight that has a row an item
@@ -101,6 +100,11 @@ def with_items(catalogue: Catalogue, path: Path, *, config: Any, place: str) -> 
         )
     known = set(catalogue.items[1:])
     settings = config.final_config_dict
+    if settings["text_encoder"] == "tfidf":
+        raise RequestError(
+            f"{place}: its text_encoder, tfidf, is fitted to the run's own texts. Leave --items "
+            "and the events of new items out, or train again."
+        )
     new = read_new_items(path, known=known, config=settings, treatment=treatment)
     cells = genre_cells(path, config=config)
     return replace(
@@ -133,6 +137,8 @@ def grown_model(
     dataset = GrownItems(grown, item_field=config["ITEM_ID_FIELD"], vectors=vectors)
     model_class: Any = load(OURS[stored.facts["model"]].model)
     model: InterestModel = model_class(config, dataset).to(config["device"])
+    if model.offset is not None:
+        weights["offset"] = model.offset  # by popularity as it is now
     if IDS in weights:
         weights[IDS] = functional.pad(weights[IDS], (0, 0, 0, len(grown.items) - len(before.items)))
     model.load_state_dict(weights)
@@ -162,15 +168,13 @@ def _text_vectors(treatment: TextTreatment, *, size: int, config: Any, place: st
     """Return the vectors of all texts, treated by the run's statistics."""
     settings = Settings.from_config(config)
     cache = settings.text_cache_dir
-    encoder = TextEncoder(
-        encoder_spec(settings),
-        device=str(config["device"]),
-        cache=cache,
-        show_progress=config["show_progress"],
-    )
     texts = {row: text for row, text in enumerate(treatment.texts) if text is not None}
-    stored = VectorStore(Path(cache) if cache else None).get(list(texts.values()), encoder)
-    probe = stored.vectors[list(texts.values()).index(treatment.probe)]
+    own = list(texts.values())
+    encoder = text_encoder(
+        settings, own, device=str(config["device"]), show_progress=config["show_progress"]
+    )
+    stored = VectorStore(Path(cache) if cache else None).get(own, encoder)
+    probe = stored.vectors[own.index(treatment.probe)]
     require_like(probe, treatment, encoder=encoder, place=place)
     table: Tensor = torch.zeros(len(treatment.texts), size)
     table[list(texts)] = treatment.whiten(stored.vectors)

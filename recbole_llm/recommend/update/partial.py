@@ -123,11 +123,10 @@ def fit_partial(
         NonFiniteError: If a loss is not finite.
     """
     begin = time.perf_counter()
-    if epochs < 1 or not 0 <= replay < math.inf:
-        raise RequestError(
-            "update: epochs must be 1 or more and replay a number from 0 on, received "
-            f"{epochs!r} and {replay!r}."
-        )
+    if not 0 <= replay < math.inf:
+        raise RequestError(f"replay: must be a number from 0 on, received {replay!r}.")
+    if epochs == 0:
+        raise RequestError("epochs: must be 1 or more, received 0.")
     stored = stored_run(Path(run_dir))
     require_continuable(stored)
     given = {"learning_rate": learning_rate, "train_batch_size": train_batch_size, "seed": seed}
@@ -231,7 +230,7 @@ def _train(
 def _kept(grown: Catalogue, model: InterestModel, *, place: Path) -> Catalogue:
     """Return the catalogue with the vectors of the trained model."""
     model.eval()
-    twins, firsts = identical_items(model.items)
+    twins, firsts = identical_items(model)
     return replace(
         grown,
         table=model.items.table(),

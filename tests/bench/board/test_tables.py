@@ -12,6 +12,7 @@ import pytest
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.grids import grids
 from recbole_llm.bench.metrics import accuracy_columns, metric
+from recbole_llm.bench.page.content import board_content
 from recbole_llm.bench.results import ranks_path
 from recbole_llm.bench.tables import csv_text, latex, markdown
 
@@ -60,6 +61,35 @@ def test_equal_values_share_their_place(made, results) -> None:
     (board,) = read_boards(results.folder).boards
     places = {row[0].text: row[1].place for row in next(grids(board)).rows}
     assert places == {made.lstm.label: "best", twin.label: "best", "Popularity": "second"}
+
+
+def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) -> None:
+    raw = {"vectors_per_second": 1234.5, "anisotropy": 0.25, "treated_anisotropy": 0.24}
+    cached = {"vectors_per_second": None, "anisotropy": 0.25, "treated_anisotropy": -0.001}
+    results.add(made.lstm, "ml-100k", 2020, text=raw)
+    results.add(made.lstm._replace(label="cached"), "ml-100k", 2020, text=cached)
+    results.add(made.lstm._replace(label="old"), "ml-100k", 2020, text={"key": "0"})
+    results.add(made.popularity, "ml-100k", 2020, text=None)
+    boards = read_boards(results.folder)
+    (board,) = boards.boards
+    (grid,) = (grid for grid in grids(board) if grid.title == "Text encoders")
+    assert grid.head == [
+        "Model", "NDCG@10", "tail (5)", "cold (5)", "Vectors/s", "Anisotropy", "Anisotropy, treated"
+    ]  # fmt: skip
+    rows = {cells[0].text: [cell.text for cell in cells[4:]] for cells in grid.rows}
+    assert rows == {
+        "LLMInterestLSTM": ["1,234", "0.250", "0.240"],
+        "cached": ["–", "0.250", "-0.001"],
+    }
+    cold = {cells[0].text: cells[3].text for cells in grid.rows}
+    of_slice = board.rows[0].mean("slices", "item_popularity", "cold", "metrics", "ndcg@10")
+    assert cold[board.rows[0].label].startswith(f"{of_slice:.4f}")
+    columns = [one["name"] for one in board_content(board, [])["columns"]]
+    assert columns == ["train_seconds", "parameters", *raw]
+    found = [row for row in csv.DictReader(io.StringIO(csv_text(boards))) if row["metric"] in raw]
+    assert {(row["label"], row["mean"]) for row in found if row["metric"] == "anisotropy"} == {
+        ("LLMInterestLSTM", "0.25"), ("cached", "0.25"), ("old", ""), ("Popularity", ""),
+    }  # fmt: skip
 
 
 def test_columns_leave_out_what_one_target_makes_equal() -> None:

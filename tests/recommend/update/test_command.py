@@ -79,11 +79,11 @@ def test_a_missing_column_is_named(ring_run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"epochs": 0}, "epochs must be 1 or more .*received 0 and"),
+        ({"epochs": 0}, "epochs: .*received 0"),
         ({"learning_rate": -1.0}, "learning_rate: .*received -1.0"),
         ({"train_batch_size": 0}, "train_batch_size: .*received 0"),
-        ({"replay": -1}, "replay a number from 0 on, received 5 and -1"),
-        ({"replay": float("nan")}, "received 5 and nan"),
+        ({"replay": -1}, "replay: must be a number from 0 on, received -1"),
+        ({"replay": float("nan")}, "replay: must be a number from 0 on, received nan"),
         ({"items": "new.item"}, "the run reads no text, without which a new item is nothing"),
     ],
 )

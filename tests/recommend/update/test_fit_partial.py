@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from recbole_llm import Recommender, fit_partial, load_run, run_recbole
-from recbole_llm.errors import RunDirError
+from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.recommend.requests import Request
 from recbole_llm.recommend.trajectory.atlas import Atlas
@@ -144,6 +144,28 @@ def test_the_new_run_recommends_explains_itself_and_goes_on(
     assert Recommender.load(tmp_path / "two").for_user("v3", k=1)
     with pytest.raises(RunDirError, match="was updated with new events"):
         load_run(tmp_path / "two")
+
+
+def test_scores_are_adjusted_by_popularity_as_it_is_now(
+    trained, shop, write_events, new_item, tmp_path
+) -> None:
+    run_dir = trained(popularity_adjustment=0.5, propensity_weighting="snips")
+    fit_partial(run_dir, write_events(bought(shop)), items=new_item, out=tmp_path / "new", epochs=1)
+    events = read_catalogue(tmp_path / "new").events.long()
+    recommender = Recommender.load(tmp_path / "new")
+    counts = torch.bincount(events, minlength=len(recommender.items))
+    torch.testing.assert_close(recommender.model.offset, -0.5 * torch.log1p(counts.float()))
+
+
+def test_words_counted_over_the_catalogue_take_no_new_items(
+    trained, write_events, new_item, tmp_path
+) -> None:
+    run_dir = trained(text_encoder="tfidf", text_dim=4)
+    events = write_events([("u3", "i1", 200.0), ("u3", "i2", 201.0)])
+    with pytest.raises(RequestError, match=r"tfidf, is fitted to the run's own texts.*--items"):
+        fit_partial(run_dir, events, items=new_item, out=tmp_path / "new", epochs=1)
+    fit_partial(run_dir, events, out=tmp_path / "new", epochs=1)
+    assert Recommender.load(tmp_path / "new").for_texts(["w1 w2"], k=1)
 
 
 def test_a_file_of_vectors_must_be_what_it_was(trained, shop, write_events, tmp_path) -> None:

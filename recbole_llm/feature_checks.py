@@ -115,8 +115,8 @@ def tuning_problems(settings: Mapping[str, Any]) -> list[str]:
             f"text_tuning: {how} needs vectors of the texts themselves, received text_control "
             f"{control}. Use frozen."
         )
-    if how == "lora" and importlib.util.find_spec("peft") is None:
-        problems.append("text_tuning: lora needs peft. Run: pip install 'recbole-llm[lora]'")
+    if how in ("lora", "prefix") and importlib.util.find_spec("peft") is None:
+        problems.append(f"text_tuning: {how} needs peft. Run: pip install 'recbole-llm[lora]'")
     return problems
 
 

@@ -56,14 +56,16 @@ class Settings(BaseModel):
     """What runs the encoder; onnx and openvino are extras, on the processor (docs/encoders.md)."""
     text_dtype: Literal["auto", "float32", "bf16", "int8"] = "auto"
     """Precision of encoding; auto is bf16 where the hardware has it; int8 for onnx and openvino."""
-    text_tuning: Literal["frozen", "last_layers", "lora", "full"] = "frozen"
-    """What of the encoder is trained with the model (docs/text_tuning.md); lora is an extra."""
+    text_tuning: Literal["frozen", "last_layers", "lora", "prefix", "full"] = "frozen"
+    """What of the encoder is trained (docs/text_tuning.md); lora and prefix need the extra lora."""
     text_tuning_layers: int = Field(default=2, ge=1)
     """Layers that text_tuning: last_layers trains."""
     lora_rank: int = Field(default=8, ge=1)
     """Rank of the matrices that text_tuning: lora adds to every linear map."""
     lora_alpha: int = Field(default=16, ge=1)
     """What they add is scaled by lora_alpha / lora_rank."""
+    prefix_length: int = Field(default=8, ge=1)
+    """Vectors that text_tuning: prefix puts before the keys and values of every layer."""
     text_learning_rate: float = Field(default=1e-4, gt=0, le=1, allow_inf_nan=False)
     """Learning rate of the encoder's weights; learning_rate is that of all others."""
     text_warmup_steps: int = Field(default=0, ge=0)

@@ -14,7 +14,7 @@ SHAPES = (
     "adaptor_experts", "fusion", "interest_pooling", "interest_combination", "scoring",
     "whitening", "whitening_dim",
 )  # fmt: skip
-TUNING = ("text_tuning", "text_tuning_layers", "lora_rank", "lora_alpha")
+TUNING = ("text_tuning", "text_tuning_layers", "lora_rank", "lora_alpha", "prefix_length")
 
 
 def transfer_problems(settings: Mapping[str, Any], *, model: str, is_sequential: bool) -> list[str]:

@@ -235,6 +235,7 @@ def tuned_encoder(
         num_layers=settings.text_tuning_layers,
         rank=settings.lora_rank,
         alpha=settings.lora_alpha,
+        prefix_length=settings.prefix_length,
         is_checkpointed=settings.text_checkpointing,
     )
     return TunedEncoder(

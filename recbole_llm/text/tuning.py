@@ -21,19 +21,23 @@ from recbole_llm.text.whiten import KeptWhitening, Whitening
 
 logger = logging.getLogger(__name__)
 
+PREFIX_SPREAD = 0.02  # of what a prefix begins with, as the weights of BERT do
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """Which of an encoder's weights are trained, and in how much memory."""
 
     how: str
-    """``last_layers``, ``lora`` or ``full``."""
+    """``last_layers``, ``lora``, ``prefix`` or ``full``."""
     num_layers: int = 2
     """Layers that ``last_layers`` trains."""
     rank: int = 8
     """Rank of the matrices that ``lora`` adds to every linear map."""
     alpha: int = 16
     """What they add is scaled by alpha / rank."""
+    prefix_length: int = 8
+    """Vectors that ``prefix`` puts before the keys and values of every layer."""
     is_checkpointed: bool = False
     """Whether a batch's activations are made again for its gradient instead of being kept."""
 
@@ -62,8 +66,8 @@ class TunedEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.reader, self.is_checkpointed = reader, tuning.is_checkpointed
-        self.tokens: dict[str, list[list[int]]] = reader.tokens(texts) if texts else {}
         chosen = _prepare(reader, tuning)
+        self.tokens: dict[str, list[list[int]]] = reader.tokens(texts) if texts else {}
         self.trained = nn.ParameterDict({name.replace(".", "/"): p for name, p in chosen.items()})
         self.mean: Tensor | None
         self.matrix: Tensor | None
@@ -126,8 +130,8 @@ def _prepare(reader: TextEncoder, tuning: Tuning) -> dict[str, nn.Parameter]:
         raise EncoderError(
             f"text_tuning: {reader.spec.name} is no transformer, received {tuning.how}. Use frozen."
         )
-    if tuning.how == "lora":
-        _add_adapters(model[0].model, tuning)
+    if tuning.how in ("lora", "prefix"):
+        _add_adapters(model, tuning) if tuning.how == "lora" else _add_prefix(reader, tuning)
         names = {name for name, value in model.named_parameters() if value.requires_grad}
     else:
         model.float()  # a step smaller than 16 bits resolve would be lost
@@ -139,7 +143,7 @@ def _prepare(reader: TextEncoder, tuning: Tuning) -> dict[str, nn.Parameter]:
     return _used(reader, {n: p for n, p in model.named_parameters() if n in names})
 
 
-def _add_adapters(transformer: Any, tuning: Tuning) -> None:
+def _add_adapters(model: Any, tuning: Tuning) -> None:
     """Put matrices of low rank beside all linear maps (LoRA: Hu et al., 2021, arXiv 2106.09685).
 
     They change nothing at first, and draw from chance what the rest of the model does not miss.
@@ -149,8 +153,42 @@ def _add_adapters(transformer: Any, tuning: Tuning) -> None:
     config = LoraConfig(r=tuning.rank, lora_alpha=tuning.alpha, target_modules="all-linear")
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of GPT-2's transposed maps, which it sets right itself
-        inject_adapter_in_model(config, transformer)
-    transformer.eval()  # what was added is in training mode
+        inject_adapter_in_model(config, model[0].model)
+    model.eval()  # what was added is in training mode
+
+
+def _add_prefix(reader: TextEncoder, tuning: Tuning) -> None:
+    """Put learned keys and values before those of every layer (Li and Liang, 2021, 2101.00190).
+
+    They begin small, and change a text's vector from the first on: attention is shared with them,
+    and peft moves a text's absolute positions behind them. It takes no types of tokens, which texts
+    alone need not.
+    """
+    from peft import PrefixTuningConfig, TaskType, get_peft_model
+
+    model = reader.model
+    config = PrefixTuningConfig(
+        task_type=TaskType.FEATURE_EXTRACTION, num_virtual_tokens=tuning.prefix_length
+    )
+    try:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a name that transformers will give up
+            model[0].model = get_peft_model(model[0].model, config)
+            for value in model[0].model.prompt_encoder.parameters():
+                torch.nn.init.normal_(value, std=PREFIX_SPREAD)
+        names = model.tokenizer.model_input_names
+        model.tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
+        most = getattr(model[0].model.config, "max_position_embeddings", None)
+        if most and model.max_seq_length and model.max_seq_length + tuning.prefix_length > most:
+            model.max_seq_length -= tuning.prefix_length
+        model.eval()
+        problem = None if _probe(reader).requires_grad else "its layers ignore it"
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        problem = str(error)
+    if problem is not None:
+        raise EncoderError(
+            f"text_tuning: {reader.spec.name} takes no prefix ({problem}). Use lora."
+        )
 
 
 def _last_layers(transformer: Any, reader: TextEncoder, tuning: Tuning) -> nn.ModuleList:
@@ -173,11 +211,15 @@ def _last_layers(transformer: Any, reader: TextEncoder, tuning: Tuning) -> nn.Mo
 
 def _used(reader: TextEncoder, parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     """Return the parameters that a text's vector depends on; a pooler, say, is left out."""
-    tokens = reader.model.tokenizer.pad(reader.tokens(["a text"]), return_tensors="pt")
-    vectors = reader.embed(tokens.to(reader.device))
-    slopes = torch.autograd.grad(vectors.sum(), list(parameters.values()), allow_unused=True)
+    slopes = torch.autograd.grad(_probe(reader).sum(), list(parameters.values()), allow_unused=True)
     pairs = zip(parameters.items(), slopes, strict=True)
     used = {name: value for (name, value), slope in pairs if slope is not None}
     for name in parameters.keys() - used.keys():
         parameters[name].requires_grad_(False)
     return used
+
+
+def _probe(reader: TextEncoder) -> Tensor:
+    """Return the vector of a text, with gradients."""
+    tokens = reader.model.tokenizer.pad(reader.tokens(["a text"]), return_tensors="pt")
+    return reader.embed(tokens.to(reader.device))

@@ -109,4 +109,5 @@ def test_the_shipped_suites_are_sound(file: Path) -> None:
     if file.stem != "ablation":  # which compares parts of one model
         of_role = {label for label, row in suite.models.items() if row.role == "baseline"}
         assert suite.claim is not None and set(suite.claim.against) <= of_role
-        assert suite.sources or set(suite.claim.against) == of_role
+        if file.stem != "encoders":  # whose two recommenders have anchors each
+            assert suite.sources or set(suite.claim.against) == of_role

@@ -117,3 +117,18 @@ def tiny_multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     XLMRobertaModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a T5 encoder of one layer."""
+    from transformers import T5Config, T5EncoderModel
+
+    folder = tmp_path_factory.mktemp("tiny-t5")
+    tokenizer = byte_tokenizer(eos_token="</s>", pad_token="<pad>")
+    tokenizer.save_pretrained(folder)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+    )
+    T5EncoderModel(config).save_pretrained(folder)
+    return folder

@@ -45,13 +45,14 @@ def weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return load_file(Path(result["run_dir"]) / WEIGHTS)
 
 
-@pytest.mark.parametrize("how", ["last_layers", "lora", "full"])
+@pytest.mark.parametrize("how", ["last_layers", "lora", "prefix", "full"])
 def test_a_checkpoint_holds_what_was_trained_and_loads(tuning, how) -> None:
     own = {"text_tuning": how, "text_tuning_layers": 1}
     result = run_recbole("LLMInterestLSTM", "toy", config_dict=tuning | own)
     saved = weights(result)
     of_encoder = [name for name in saved if ".encoder." in name]
     marks = {"last_layers": "/layer/0/", "lora": "lora_", "full": "0/model/"}
+    marks["prefix"] = "prompt_encoder"
     assert of_encoder
     assert all(marks[how] in name for name in of_encoder)
     if how == "lora":  # they began at zero

@@ -93,6 +93,45 @@ def test_vectors_are_whitened_by_the_statistics_given(tiny_bert) -> None:
     torch.testing.assert_close(received, whitening(raw)[[3, 0]], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("model", ["tiny_bert", "tiny_gpt", "tiny_multilingual"])
+def test_a_prefix_is_all_that_is_trained_and_reaches_every_text(request, model) -> None:
+    folder = request.getfixturevalue(model)
+    encoder = tuned(folder, "prefix", prefix_length=3, budget=8)  # several batches
+    (trained,) = encoder.parameters()
+    assert trained.shape[0] == 3 and set(encoder.state_dict()) == {
+        name for name, _ in encoder.named_parameters()
+    }
+    (slope,) = gradients(encoder).values()
+    assert (slope.abs().amax(1) > 0).all()
+    together = encoder(EVERY)
+    alone = torch.cat([encoder(torch.tensor([place])) for place in EVERY])
+    torch.testing.assert_close(alone, together)
+    torch.testing.assert_close(encoder.reader.encode(TEXTS).vectors, together)  # new texts too
+    with torch.no_grad():
+        trained.zero_()
+    assert (encoder(EVERY) - together).abs().max() > 1e-6
+
+
+def test_a_prefix_leaves_a_text_the_positions_behind_it(tiny_bert) -> None:
+    encoder = tuned(tiny_bert, "prefix", texts=["toy " * 60], prefix_length=5)
+    assert len(encoder.tokens["input_ids"][0]) == 32 - 5  # of 32 positions
+    assert torch.isfinite(encoder(torch.tensor([0]))).all()
+
+
+def test_the_bundled_encoder_takes_a_prefix() -> None:
+    encoder = TunedEncoder(
+        TextEncoder(EncoderSpec()), TEXTS, tuning=Tuning(how="prefix"), whitening=None
+    )
+    (trained,) = encoder.parameters()
+    assert trained.shape == (8, 6 * 2 * 384)  # a key and a value in each of 6 layers
+    assert gradients(encoder).popitem()[1].abs().max() > 0
+
+
+def test_an_encoder_whose_layers_ignore_a_prefix_is_refused(tiny_t5) -> None:
+    with pytest.raises(EncoderError, match=r"takes no prefix \(its layers ignore it\). Use lora"):
+        tuned(tiny_t5, "prefix")
+
+
 def test_more_layers_than_there_are_is_an_error(tiny_gpt) -> None:
     with pytest.raises(EncoderError, match=r"text_tuning_layers: .* has 2 layers, received 3"):
         tuned(tiny_gpt, "last_layers", num_layers=3)

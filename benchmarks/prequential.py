@@ -128,7 +128,9 @@ def ndcg(stream: Stream, run: Path, cases: np.ndarray, *, work: Path) -> np.ndar
 @torch.no_grad()
 def _ranked(recommender: Recommender, interests: torch.Tensor, targets: torch.Tensor) -> Ranking:
     items = recommender.candidates
-    scores = tile_scores(interests, items.vectors, temperature=items.temperature)
+    scores = tile_scores(
+        interests, items.vectors, temperature=items.temperature, offset=items.offset
+    )
     scores[:, items.twins] = scores[:, items.firsts]
     return rank(scores, targets, seen=None, list_length=0, place=recommender.place)
 

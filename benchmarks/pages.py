@@ -174,7 +174,55 @@ def _over_time(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def estimators() -> str:
+    """Return the tables of estimators for docs/causality.md, one an effect."""
+    parts = []
+    for name, effect in read("propensity.json")["effects"].items():
+        lines = [
+            f"Exposed {name}: {effect['pairs']:,} of them, mean propensity "
+            f"{effect['mean_propensity']:.3f}; the true effect is {effect['truth']:.4f}.",
+            "",
+            "| estimator | bias ± standard error | variance | RMSE |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {label} | {one['bias']:+.4f} ± {one['bias_standard_error']:.4f} "
+            f"| {one['variance']:.1e} | {one['rmse']:.4f} |"
+            for label, one in effect["estimators"].items()
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def causality() -> str:
+    """Return the tables of the suite for docs/causality.md, one a ruler: test NDCG@10 by group."""
+    rulers: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for record in read_records(ROOT / "results" / "causality")[0]:
+        rows = rulers.setdefault(record.facts["ruler"], {})
+        rows.setdefault(record.facts["label"], []).append(record.facts)
+    if not rulers:
+        return "Not measured yet.\n"
+    parts = []
+    for ruler, rows in sorted(rulers.items(), reverse=True):
+        groups = next(iter(rows.values()))[0]["slices"]["item_popularity"]
+        cases = [f"{name}, {one['cases']}" for name, one in groups.items()]
+        lines = [f"| {ruler} | all | {' | '.join(cases)} | coverage@10 | seeds |"]
+        lines.append("|---" * (len(groups) + 4) + "|")
+        for label, runs in rows.items():
+            scores = [[run["test_result"]["ndcg@10"] for run in runs]]
+            scores += [
+                [run["slices"]["item_popularity"][name]["metrics"]["ndcg@10"] for run in runs]
+                for name in groups
+            ]
+            scores.append([run["lists"]["coverage@10"] for run in runs])
+            cells = " | ".join(spread(values) for values in scores)
+            lines.append(f"| {label} | {cells} | {len(runs)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "docs/causality.md": {"estimators": estimators, "suite": causality},
     "docs/encoders.md": {"figures": encoders, "scale": scale},
     "docs/movement.md": {"faithfulness": faithful},
     "docs/recommend.md": {"recall": recalls},

@@ -128,7 +128,9 @@ def ndcg(stream: Stream, run: Path, cases: np.ndarray, *, work: Path) -> np.ndar
 @torch.no_grad()
 def _ranked(recommender: Recommender, interests: torch.Tensor, targets: torch.Tensor) -> Ranking:
     items = recommender.candidates
-    scores = tile_scores(interests, items.vectors, temperature=items.temperature)
+    scores = tile_scores(
+        interests, items.vectors, temperature=items.temperature, offset=items.offset
+    )
     scores[:, items.twins] = scores[:, items.firsts]
     return rank(scores, targets, seen=None, list_length=0, place=recommender.place)
 
@@ -240,15 +242,16 @@ def draw(found: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     days = [period["to"] for period in found["periods"]]
+    places = range(len(days))
     for name, color in COLORS.items():
         one = found["methods"][name]
         values, mean = np.array(one["periods"]), np.mean(one["all"])
         label = f"{name} ({mean:.4f})"
-        axes.plot(days, values.mean(0), color=color, marker="o", ms=3, label=label)
-        axes.fill_between(days, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
+        axes.plot(places, values.mean(0), color=color, marker="o", ms=3, label=label)
+        axes.fill_between(places, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
     axes.set_xlabel("Last day of the period; in brackets: all periods")
     axes.set_ylabel("NDCG@10, all items ranked")
-    axes.tick_params(axis="x", rotation=30)
+    axes.set_xticks(places, labels=days, rotation=30, ha="right")
     axes.set_ylim(bottom=0)
     axes.set_title(f"{found['model']} on {found['dataset']}: tested, then trained on")
     axes.legend(frameon=False)
@@ -274,16 +277,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     stream = Stream.read(asked.data_path / asked.dataset, asked.dataset)
     cuts = np.linspace(asked.base, 1, asked.periods + 1) * len(stream.users)
     ends = [int(cut) for cut in cuts.round()]
+    chosen = {key: value for key, value in vars(asked).items() if key not in ("data_path", "out")}
     found = []
-    for seed in asked.seeds:
+    for number, seed in enumerate(asked.seeds, start=1):
         with tempfile.TemporaryDirectory() as work:
             found.append(run_seed(stream, ends, seed=seed, asked=asked, work=Path(work)))
-    chosen = {key: value for key, value in vars(asked).items() if key not in ("data_path", "out")}
-    facts = {**chosen, **summary(stream, ends, found), "commit": by}
-    facts |= {"seconds": time.perf_counter() - begun, "threads": torch.get_num_threads()}
+        facts = {**chosen, "seeds": asked.seeds[:number], **summary(stream, ends, found)}
+        facts |= {"commit": by, "seconds": time.perf_counter() - begun}
+        write(asked.out / asked.dataset, facts)
+
+
+def write(stem: Path, facts: Mapping[str, Any]) -> None:
+    """Write the numbers and the figure of the seeds so far."""
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE):
-        drawn = picture(draw(facts), name=asked.dataset, title="Frozen against updated")
-    stem = asked.out / asked.dataset
+        drawn = picture(draw(facts), name=stem.name, title="Frozen against updated")
     write_files({stem.with_suffix(".svg"): drawn.svg, stem.with_suffix(".png"): drawn.png})
     write_json(stem.with_suffix(".json"), facts)
 

@@ -115,15 +115,17 @@ def measure(world: World, chosen: Mapping[str, np.ndarray], *, repeats: int) -> 
 
 def draw(effects: Mapping[str, Any]) -> Figure:
     """Draw each estimator's estimates beside the truth."""
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    grid = figure.subplots(len(WORLDS), len(effects) // len(WORLDS)).flat
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    shape = len(WORLDS), len(effects) // len(WORLDS)
+    grid = figure.subplots(*shape, sharex=True, sharey=True).flat
     for axes, (name, one) in zip(grid, effects.items(), strict=True):
         rows = {label: each["estimates"] for label, each in one["estimators"].items()}
-        sns.stripplot(rows, orient="h", size=4, color="#2a6f97", alpha=0.6, jitter=0.2, ax=axes)
+        marks = {"marker": "|", "linewidth": 1.2, "jitter": False}
+        sns.stripplot(rows, orient="h", size=12, color="#2a6f97", ax=axes, **marks)
         axes.axvline(one["truth"], color="#d1495b", label=f"truth, {one['truth']:.3f}")
-        axes.set_title(f"Exposed {name}, {one['pairs']:,} pairs")
-        axes.set_xlabel("Effect of an exposure on the probability of a click")
-        axes.legend(frameon=False)
+        axes.set_title(f"Exposed {name}")
+        axes.legend(frameon=False, loc="upper left", borderpad=0, handlelength=1)
+    figure.supxlabel("Estimated effect of an exposure on the probability of a click", size=9)
     return figure
 
 
@@ -134,7 +136,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     stars, vectors = data()
     predicted, counts = completed(stars, rank=RANK, rounds=ROUNDS), (stars > 0).sum(0)
-    chosen = {"all": np.ones(stars.shape, dtype=bool), "the policy's": by_text(stars, vectors)}
+    chosen = {"all pairs": np.ones(stars.shape, bool), "a policy's": by_text(stars, vectors)}
     effects = {
         f"{name}, {pairs}": one
         for name, by_taste in WORLDS.items()

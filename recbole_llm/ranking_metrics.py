@@ -85,3 +85,31 @@ def expected_metric(name: str, ranking: Standings, *, k: int = 1) -> np.ndarray:
     first = np.minimum(above, k)
     spread = (total[np.minimum(above + ties + 1, k)] - total[first]) / (ties + 1)
     return np.asarray(np.where(ties > 0, spread, gain[first]))
+
+
+def reordered(ranking: Ranking, scores: np.ndarray, *, targets: np.ndarray) -> Ranking:
+    """Return a ranking whose first K items are in the order of other scores.
+
+    A target among them stands where its score puts it, ties by expectation; any other keeps its
+    place, which is behind them.
+
+    Args:
+        ranking: The ranking; its lists are K long or longer.
+        scores: Of the first K of each list, ``(C, K)``; -inf where a list is shorter.
+        targets: Each case's target, ``(C,)``.
+    """
+    num_top = scores.shape[1]
+    head, tail = ranking.lists[:, :num_top], ranking.lists[:, num_top:]
+    is_target = head == targets[:, None]
+    own = np.where(is_target, scores, -np.inf).max(1, keepdims=True)
+    is_found = is_target.any(1)
+    behind = np.maximum(ranking.above, (head > 0).sum(1))
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return Ranking(
+        above=np.where(is_found, (scores > own).sum(1), behind),
+        ties=np.where(
+            is_found, (scores == own).sum(1) - 1, ranking.ties - (behind - ranking.above)
+        ),
+        candidates=ranking.candidates,
+        lists=np.concatenate([np.take_along_axis(head, order, axis=1), tail], axis=1),
+    )

@@ -25,7 +25,7 @@ from recbole_llm.parsing import split_command
 from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.provenance import provenance
 from recbole_llm.quick_start import load_run
-from recbole_llm.ranking_metrics import Ranking
+from recbole_llm.ranking_metrics import Ranking, reordered
 from recbole_llm.ranks import write_ranks
 from recbole_llm.report import named_ranks, report_of
 from recbole_llm.run_dir import RESULT, read_json
@@ -224,34 +224,6 @@ def _pairs(classifier: Any, histories: Sequence[torch.Tensor], items: torch.Tens
             classifier.length_field: torch.tensor([len(history) for history in histories]),
             classifier.item_field: items,
         }
-    )
-
-
-def reordered(ranking: Ranking, scores: np.ndarray, *, targets: np.ndarray) -> Ranking:
-    """Return a ranking whose first K items are in the order of other scores.
-
-    A target among them stands where its score puts it, ties by expectation; any other keeps its
-    place, which is behind them.
-
-    Args:
-        ranking: The ranking; its lists are K long or longer.
-        scores: Of the first K of each list, ``(C, K)``; -inf where a list is shorter.
-        targets: Each case's target, ``(C,)``.
-    """
-    num_top = scores.shape[1]
-    head, tail = ranking.lists[:, :num_top], ranking.lists[:, num_top:]
-    is_target = head == targets[:, None]
-    own = np.where(is_target, scores, -np.inf).max(1, keepdims=True)
-    is_found = is_target.any(1)
-    behind = np.maximum(ranking.above, (head > 0).sum(1))
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return Ranking(
-        above=np.where(is_found, (scores > own).sum(1), behind),
-        ties=np.where(
-            is_found, (scores == own).sum(1) - 1, ranking.ties - (behind - ranking.above)
-        ),
-        candidates=ranking.candidates,
-        lists=np.concatenate([np.take_along_axis(head, order, axis=1), tail], axis=1),
     )
 
 

@@ -37,9 +37,13 @@ def train(write_dataset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
-def test_one_run_alone_keeps_its_metrics(train, model: str) -> None:
-    result = train(model, metrics=["NDCG", "MRR", "ItemCoverage", "AveragePopularity"])
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [("LLMInterestLSTM", {}), ("LLMInterestLSTM", {"popularity_adjustment": 1.0}), ("SASRec", {})],
+)
+def test_one_run_alone_keeps_its_metrics(train, model: str, settings: dict) -> None:
+    metrics = ["NDCG", "MRR", "ItemCoverage", "AveragePopularity"]
+    result = train(model, metrics=metrics, **settings)
     found = evaluate_ensemble([result["run_dir"]])
     assert found["valid_result"] == result["best_valid_result"]
     assert found["test_result"] == result["test_result"]

@@ -73,6 +73,8 @@ OURS = {
         "text",
         "train",
         "recommend",
+        "plugin",
+        "resume",
         "transfer_checks",
     },
     "build": {

@@ -33,9 +33,9 @@ def source_folder(root: Path, source: SourceSpec) -> Path:
 
 
 def needed_sources(planned: Iterable[Planned]) -> list[SourceSpec]:
-    """Return the sources of runs, each once, in the order of the first run that needs it."""
+    """Return the sources of runs, each once, in an order that all processes have."""
     found = {one.spec.source.folder: one.spec.source for one in planned if one.spec.source}
-    return list(found.values())
+    return [found[folder] for folder in sorted(found)]
 
 
 def source_lines(planned: Iterable[Planned]) -> list[str]:

@@ -169,7 +169,7 @@ class ExactOrder(Splits):
             folder=Path(self.dataset_path),
             dataset=self.dataset_name,
             catalogue=[str(token) for token in self.field2id_token[self.iid_field]],
-            whitening=None if self.source is None else self.source.whitening,
+            matrix=None if self.source is None else self.source.matrix,
         )
 
     def modality_vectors(self) -> dict[str, ModalityVectors]:

@@ -84,7 +84,7 @@ def item_vectors(
     folder: Path,
     dataset: str,
     catalogue: Sequence[str],
-    whitening: KeptWhitening | None = None,
+    matrix: Tensor | None = None,
 ) -> ItemVectors | None:
     """Read, encode and treat the texts of a catalogue as the settings say.
 
@@ -93,7 +93,8 @@ def item_vectors(
         folder: Where ``<dataset>.item`` lies.
         dataset: The dataset's name.
         catalogue: Raw item ids; the first is padding.
-        whitening: Statistics of another catalogue to whiten by; this one's own by default.
+        matrix: What whitens these vectors, centred, ``(D, W)``; that of their own statistics by
+            default.
 
     Returns:
         The vectors, or None where ``item_features`` does not name ``text``.
@@ -116,9 +117,7 @@ def item_vectors(
         device=str(config["device"]),
         show_progress=config["show_progress"],
     )
-    return _encode(
-        texts, settings=settings, encoder=encoder, seed=config["seed"], whitening=whitening
-    )
+    return _encode(texts, settings=settings, encoder=encoder, seed=config["seed"], matrix=matrix)
 
 
 def catalogue_texts(
@@ -145,7 +144,7 @@ def _encode(
     settings: Settings,
     encoder: Encoder,
     seed: int,
-    whitening: KeptWhitening | None,
+    matrix: Tensor | None,
 ) -> ItemVectors:
     store = VectorStore(Path(settings.text_cache_dir) if settings.text_cache_dir else None)
     rows = [row for row, text in enumerate(texts.texts, start=1) if text is not None]
@@ -158,15 +157,15 @@ def _encode(
         stored.truncated,
     )
     vectors = _controlled(stored.vectors, control=settings.text_control, seed=seed)
-    table, used = whitened_table(
+    table, whitening = whitened_table(
         vectors,
         rows=rows,
         num_items=len(texts.texts) + 1,
         settings=settings,
         place=f"text vectors {stored.key}",
-        # Random vectors have no place among another catalogue's: their own statistics make them
-        # as white as the vectors that the weights know.
-        given=None if settings.text_control == "random" else whitening,
+        # Random vectors have no axes in common with another catalogue's: their own statistics make
+        # them as white as the vectors that the weights know.
+        matrix=None if settings.text_control == "random" else matrix,
     )
     return ItemVectors(
         table=table,
@@ -178,7 +177,7 @@ def _encode(
         truncated=stored.truncated,
         raw=stored.vectors,
         rows=rows,
-        whitening=used,
+        whitening=whitening,
         texts=[text for text in texts.texts if text is not None],
         per_second=stored.per_second,
     )
@@ -191,7 +190,7 @@ def whitened_table(
     num_items: int,
     settings: Settings,
     place: str,
-    given: KeptWhitening | None = None,
+    matrix: Tensor | None = None,
 ) -> tuple[Tensor, Whitening | KeptWhitening | None]:
     """Return whitened vectors in the rows of their items, all others zero.
 
@@ -201,7 +200,7 @@ def whitened_table(
         num_items: N, padding included.
         settings: Our settings.
         place: What the vectors are, for an error.
-        given: Statistics to whiten by; those of the vectors by default.
+        matrix: What whitens them, centred; that of their own statistics by default.
 
     Returns:
         ``(N, D)`` float32, and what whitened them.
@@ -209,9 +208,11 @@ def whitened_table(
     Raises:
         NonFiniteError: If whitening made a value that is not finite.
     """
-    whitening = given or fit_whitening(
-        vectors, method=settings.whitening, dim=settings.whitening_dim
-    )
+    whitening: Whitening | KeptWhitening | None
+    if matrix is not None:
+        whitening = KeptWhitening(vectors.double().mean(0), matrix)
+    else:
+        whitening = fit_whitening(vectors, method=settings.whitening, dim=settings.whitening_dim)
     vectors = vectors.float() if whitening is None else whitening(vectors)
     if not torch.isfinite(vectors).all():
         raise NonFiniteError(

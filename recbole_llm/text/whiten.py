@@ -50,7 +50,7 @@ class Whitening:
 
 @dataclass(frozen=True)
 class KeptWhitening:
-    """Statistics of another catalogue, as a run keeps them.
+    """What a run keeps of the statistics that whiten.
 
     Attributes:
         mean: ``(D,)`` float64.

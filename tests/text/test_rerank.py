@@ -16,9 +16,9 @@ from recbole_llm.errors import RequestError
 from recbole_llm.job import Job
 from recbole_llm.job_child import CLASSIFIER, train_and_rerank
 from recbole_llm.model.classifier import LLMInterestClassifier
-from recbole_llm.ranking_metrics import Ranking
+from recbole_llm.ranking_metrics import Ranking, reordered
 from recbole_llm.ranks import read_ranks
-from recbole_llm.rerank import RerankedRun, reordered, write_reranked
+from recbole_llm.rerank import RerankedRun, write_reranked
 
 TITLES = [
     f"{one} {other}" for one in ("toy", "golden", "four") for other in ("story", "eye", "film")

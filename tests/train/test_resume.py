@@ -23,6 +23,7 @@ from recbole_llm.train.engine import Engine
 EVERYTHING = {
     "ema_decay": 0.9, "lr_scheduler_type": "cosine", "warmup_steps": 3, "learner": "adamw",
     "gradient_accumulation_steps": 2, "clip_grad_norm": {"max_norm": 1.0}, "enable_amp": True,
+    "propensity_weighting": "snips", "popularity_adjustment": 0.5,
 }  # fmt: skip
 
 
@@ -194,8 +195,10 @@ def test_several_processes_are_refused_where_they_cannot_be(toy) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one_does(toy, tmp_path) -> None:
+@pytest.mark.parametrize("weighting", ["none", "snips"])
+def test_two_processes_train_and_evaluate_as_one_does(toy, tmp_path, weighting: str) -> None:
     settings = {**toy, "dropout_prob": 0.0, "enable_amp": False, "epochs": 4}
+    settings |= {"propensity_weighting": weighting, "propensity_power": 4.0, "propensity_clip": 0.0}
     settings |= {"train_batch_size": 5}  # the last of three batches has two windows
     one = run_recbole("LLMInterestGRU", "toy", config_dict=settings)
     two = run_recbole("LLMInterestGRU", "toy", config_dict=settings, nproc=2)

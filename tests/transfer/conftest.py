@@ -22,9 +22,9 @@ RING, STEP = 12, 2 * math.pi / 12
 PLACES = {"a": [STEP * k for k in range(RING)], "b": [STEP * (k + 1 / 3) for k in range(RING)]}
 SMALL = {
     "item_features": "text", "embedding_size": 8, "hidden_size": 8, "dropout_prob": 0.0,
-    "learning_rate": 0.02, "train_batch_size": 16, "metrics": ["Hit"], "topk": [1],
+    "learning_rate": 0.05, "train_batch_size": 4, "metrics": ["Hit"], "topk": [1],
     "valid_metric": "Hit@1", "show_progress": False, "enable_amp": False, "text_dtype": "float32",
-    "MAX_ITEM_LIST_LENGTH": 4, "epochs": 60, "stopping_step": 60,
+    "MAX_ITEM_LIST_LENGTH": 4, "epochs": 10, "eval_step": 10,
 }  # fmt: skip
 Run = Callable[..., dict[str, Any]]
 

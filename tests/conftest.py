@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,23 @@ def start_command(toy_data: Path) -> Iterator[Callable[..., subprocess.Popen[str
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[..., BaseProcess]]:
+    """Return a function that calls another in a process of its own, which knows all of this one."""
+    started = []
+
+    def begin(work: Callable[..., Any], *arguments: Any) -> BaseProcess:
+        process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from recbole_llm.encode_command import _settled
 from recbole_llm.errors import EncoderError
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.models import EncoderSpec
-from recbole_llm.text.shelf import ShardWorker
+from recbole_llm.text.shelf import ShardWorker, Shelf
 from recbole_llm.text.store import VectorStore
 
 TITLES = {f"i{k}": f"title {k % 40} of a film" for k in range(50)}
@@ -103,24 +101,22 @@ def test_a_worker_does_not_choose_its_own_precision(monkeypatch) -> None:
         spec.fingerprint("cpu")
 
 
-CHILD = """
-import os, sys
-from recbole_llm.cli import main
-from recbole_llm.text.shelf import Shelf
-encode = Shelf.encode
-def dying(self, shard, encoder):
-    if shard == 3:
-        os.kill(os.getpid(), 9)
-    return encode(self, shard, encoder)
-Shelf.encode = dying
-main(sys.argv[1:])
-"""
-
-
 @pytest.mark.slow
-def test_killed_in_the_middle_it_goes_on(arguments, encode) -> None:
-    command = [sys.executable, "-c", CHILD, *arguments, "--shards=5"]
-    assert subprocess.run(command, env=os.environ, check=False).returncode == -signal.SIGKILL
+def test_killed_in_the_middle_it_goes_on(arguments, encode, fork) -> None:
+    def die_over_a_shard() -> None:
+        whole = Shelf.encode
+
+        def until_the_fourth(self: Shelf, shard: int, encoder: TextEncoder) -> int:
+            if shard == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(self, shard, encoder)
+
+        Shelf.encode = until_the_fourth
+        main([*arguments, "--shards=5"])
+
+    child = fork(die_over_a_shard)
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
     shelf = next(Path("vectors", "shelves").iterdir())
     assert sorted(path.name for path in shelf.iterdir() if path.name.isdecimal()) == ["0", "1", "2"]
     result = encode("--shards=5")

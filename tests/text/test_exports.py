@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -132,30 +130,22 @@ def test_a_full_disk_is_an_error_and_leaves_no_junk(runtime, tmp_path) -> None:
     assert not list((tmp_path / "cache").glob("*/*"))
 
 
-CHILD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import recbole_llm.text.exports as module
-from test_exports import StandIn, export
-import os, time
-def write(folder):
-    (folder / "model.txt").write_text("1.0")
-    Path({started!r}).touch()
-    time.sleep(60)
-module.importlib.import_module = lambda _: StandIn(Path({log!r}), write=write)
-export(Path({cache!r}))
-"""
-
-
 @pytest.mark.slow
-def test_killed_while_exporting_leaves_nothing_that_is_read(runtime, tmp_path, until) -> None:
+def test_killed_while_exporting_leaves_nothing_that_is_read(runtime, tmp_path, fork, until) -> None:
     cache, started = tmp_path / "cache", tmp_path / "started"
-    places = {"cache": str(cache), "log": str(runtime.log), "started": str(started)}
-    code = CHILD.format(tests=str(Path(__file__).parent), **places)
-    child = subprocess.Popen([sys.executable, "-c", code])
+
+    def write(folder: Path) -> None:
+        (folder / "model.txt").write_text("1.0")
+        started.touch()
+        time.sleep(60)
+
+    def begin() -> None:
+        runtime.write = write
+        export(cache)
+
+    child = fork(begin)
     until(started.exists)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    child.kill()
+    child.join()
     assert export(cache) == [3.0, 6.0] and runtime.calls == 2
     assert len([path for path in cache.iterdir() if path.suffix != ".lock"]) == 1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import recbole_llm.text.shelf as module
 from recbole_llm.errors import StoreError
 from recbole_llm.text.encoders import Encoding
 from recbole_llm.text.models import EncoderSpec
@@ -136,50 +135,38 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, encoder) -> None:
         shelf.scatter([TEXTS], size=1)
 
 
-CHILD = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_shelf import LogEncoder, Shelf, make
-import recbole_llm.text.shelf as module
-encoder = LogEncoder(Path({log!r}))
-shelf = Shelf(Path({cache!r}), encoder.fingerprint(), {{"sha256": "of the items"}}, 5)
-{fault}
-make(shelf, encoder)
-"""
-FAULTS = {
-    "while texts are scattered": """
-real = module._digest
-def digest(text):
-    if text == "text 50":
-        os.kill(os.getpid(), 9)
-    return real(text)
-module._digest = digest""",
-    "while a shard is written": """
-real = module.save_file
-def save(tensors, path):
-    real(tensors, path)
-    if "/.3." in str(path):
-        os.kill(os.getpid(), 9)
-module.save_file = save""",
-}
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def while_texts_are_scattered() -> None:
+    """Let this process die over a text."""
+    digest = module._digest
+    module._digest = lambda text: die() if text == "text 50" else digest(text)
+
+
+def while_a_shard_is_written() -> None:
+    """Let this process die when it has written the vectors of a shard."""
+    save = module.save_file
+
+    def save_and_die(tensors: dict, path: Path) -> None:
+        save(tensors, path)
+        if "/.3." in str(path):
+            die()
+
+    module.save_file = save_and_die
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", FAULTS)
-def test_killed_it_goes_on_and_holds_each_text_once(shelf, encoder, when) -> None:
-    places = {
-        "tests": str(Path(__file__).parent),
-        "log": str(encoder.log),
-        "cache": str(shelf.cache),
-    }
-    code = CHILD.format(fault=FAULTS[when], **places)
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ, check=False)
-    assert done.returncode == -signal.SIGKILL
+@pytest.mark.parametrize("fault", [while_texts_are_scattered, while_a_shard_is_written])
+def test_killed_it_goes_on_and_holds_each_text_once(shelf, encoder, fork, fault) -> None:
+    child = fork(lambda: (fault(), make(shelf, encoder)))
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     before = len(encoder.encoded)
     assert make(shelf, encoder) == {"texts": 102, "dim": 2, "truncated": 0}
     again = len(encoder.encoded) - 102  # the shard that was being written
-    assert (before, again) == (0, 0) if "scattered" in when else before > again > 0
+    assert (before, again) == (0, 0) if fault is while_texts_are_scattered else before > again > 0
     received = VectorStore(shelf.cache).get(TEXTS, encoder)
     assert received.from_cache
     assert received.vectors.tolist() == [[len(text), ord(text[-1])] for text in TEXTS]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import recbole_llm.text.store as module
 from recbole_llm.errors import StoreError
 from recbole_llm.text.encoders import Encoding
 from recbole_llm.text.models import EncoderSpec
@@ -198,63 +198,45 @@ def test_a_file_system_without_locks_is_a_warning(store, encoder, monkeypatch, c
     assert "no lock" in caplog.text and store.get(TEXTS, encoder).from_cache
 
 
-CHILD = """
-import resource, sys, time
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_store import CountingEncoder
-from recbole_llm.text.store import VectorStore
-{body}
-"""
-
-
-def start(body: str) -> subprocess.Popen:
-    code = CHILD.format(tests=str(Path(__file__).parent), body=body)
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 @pytest.mark.slow
-def test_of_two_processes_one_encodes_and_the_other_waits(store, encoder, tmp_path) -> None:
-    body = f"""
-encoder = CountingEncoder(Path({str(encoder.log)!r}), seconds=1.0)
-print(VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder).vectors.tolist())
-"""
-    children = [start(body) for _ in range(2)]
-    outputs = [child.communicate(timeout=60)[0].splitlines()[-1] for child in children]
-    assert outputs == ["[[1.0, 98.0], [1.0, 97.0]]"] * 2
+def test_of_two_processes_one_encodes_and_the_other_waits(store, encoder, fork, tmp_path) -> None:
+    encoder.seconds = 1.0
+
+    def get(answer: Path) -> None:
+        answer.write_text(str(store.get(["b", "a"], encoder).vectors.tolist()))
+
+    answers = [tmp_path / "one", tmp_path / "other"]
+    for child in [fork(get, answer) for answer in answers]:
+        child.join(60)
+    assert [answer.read_text() for answer in answers] == ["[[1.0, 98.0], [1.0, 97.0]]"] * 2
     assert encoder.calls == 1
 
 
 @pytest.mark.slow
-def test_a_killed_owner_frees_the_lock_and_leaves_no_entry(store, encoder) -> None:
-    body = f"""
-encoder = CountingEncoder(Path({str(encoder.log)!r}), seconds=60.0)
-VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder)
-"""
-    child = start(body)
-    deadline = time.monotonic() + 60
-    while not encoder.calls and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+def test_a_killed_owner_frees_the_lock_and_leaves_no_entry(store, encoder, fork, until) -> None:
+    encoder.seconds = 60.0
+    child = fork(store.get, ["b", "a"], encoder)
+    until(lambda: encoder.calls)
+    child.kill()
+    child.join()
+    encoder.seconds = 0.0
     assert not [path for path in store.root.iterdir() if path.suffix != ".lock"]
     assert not store.get(["b", "a"], encoder).from_cache
     assert encoder.calls == 2
 
 
-def test_killed_while_writing_leaves_no_entry_that_is_read(store, encoder, tmp_path) -> None:
-    body = f"""
-import os, recbole_llm.text.store as module
-def die(tensors, path):
-    Path(path).write_bytes(b"half")
-    os.kill(os.getpid(), 9)
-module.save_file = die
-VectorStore(Path({str(store.root)!r})).get(["b", "a"], CountingEncoder(Path({str(encoder.log)!r})))
-"""
-    child = start(body)
-    assert child.wait(timeout=60) == -signal.SIGKILL
+def test_killed_while_writing_leaves_no_entry_that_is_read(store, encoder, fork) -> None:
+    def die(tensors: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def get() -> None:
+        module.save_file = die
+        store.get(["b", "a"], encoder)
+
+    child = fork(get)
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     assert not list(store.root.glob(f"*/{MANIFEST}"))
     received = store.get(["b", "a"], encoder)
     assert not received.from_cache and received.vectors[:, 1].tolist() == [98, 97]
@@ -265,24 +247,25 @@ VectorStore(Path({str(store.root)!r})).get(["b", "a"], CountingEncoder(Path({str
 
 
 @pytest.mark.slow
-def test_a_process_that_comes_while_another_writes_waits(store, encoder, tmp_path) -> None:
-    body = f"""
-import recbole_llm.text.store as module
-write_json = module.write_json
-def slowly(path, content):
-    Path({str(tmp_path / "writing")!r}).touch()
-    time.sleep(2)
-    write_json(path, content)
-module.write_json = slowly
-encoder = CountingEncoder(Path({str(encoder.log)!r}))
-print(VectorStore(Path({str(store.root)!r})).get(["b", "a"], encoder).vectors.tolist())
-"""
-    child = start(body)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "writing").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+def test_a_process_that_comes_while_another_writes_waits(
+    store, encoder, fork, until, tmp_path
+) -> None:
+    write_json, writing = module.write_json, tmp_path / "writing"
+
+    def slowly(*arguments: object) -> None:
+        writing.touch()
+        time.sleep(2)
+        write_json(*arguments)
+
+    def get() -> None:
+        module.write_json = slowly
+        store.get(["b", "a"], encoder)
+
+    child = fork(get)
+    until(writing.exists)
     received = store.get(["b", "a"], encoder)
-    assert child.wait(timeout=60) == 0 and encoder.calls == 1 and received.from_cache
+    child.join(60)
+    assert child.exitcode == 0 and encoder.calls == 1 and received.from_cache
     assert not list(store.root.glob("*.corrupt-*"))
 
 
@@ -295,16 +278,20 @@ def test_precision_is_in_the_key_and_not_in_the_content(store, tmp_path, monkeyp
     assert store.get(TEXTS, prompted).content != first.content
 
 
-def test_a_full_disk_says_the_bytes_needed_and_leaves_no_junk(store, encoder) -> None:
-    body = f"""
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-texts = [f"{{k:07}}" for k in range(50_000)]
-try:
-    VectorStore(Path({str(store.root)!r})).get(texts, CountingEncoder(Path({str(encoder.log)!r})))
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-    output = start(body).communicate(timeout=60)[0].splitlines()[-1]
+def test_a_full_disk_says_the_bytes_needed_and_leaves_no_junk(
+    store, encoder, fork, tmp_path
+) -> None:
+    answer = tmp_path / "answer"
+
+    def get() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            store.get([f"{k:07}" for k in range(50_000)], encoder)
+        except Exception as error:
+            answer.write_text(f"{type(error).__name__} {error}")
+
+    fork(get).join(60)
+    output = answer.read_text()
     assert output.startswith(StoreError.__name__)
     assert "400000 bytes" in output and "text_cache_dir" in output
     assert not [path for path in store.root.iterdir() if path.suffix != ".lock"]

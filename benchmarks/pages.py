@@ -79,9 +79,15 @@ def faithful() -> str:
         "|---|---|---|",
     ]
     for name, gain in sorted(found["gains"].items(), key=lambda one: found["areas"][one[0]]):
-        below = f"{gain['below_random']:+.3f} ± {gain['standard_error']:.3f}"
+        below = f"{gain['mean']:+.3f} ± {gain['standard_error']:.3f}"
         cells = name, f"{found['areas'][name]:.3f}", "–" if name == "at random" else below
         lines.append(f"| {' | '.join(cells)} |")
+    gain = found["influence_below_latest"]
+    lines += [
+        "",
+        f"That by influence is {gain['mean']:.3f} ± {gain['standard_error']:.3f} below that of the "
+        "latest first.",
+    ]
     return "\n".join(lines) + "\n"
 
 

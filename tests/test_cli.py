@@ -54,7 +54,7 @@ def test_help(capsys) -> None:
 
 def test_check_names_all_problems_of_all_files(tmp_path: Path, capsys) -> None:
     (tmp_path / "good.yaml").write_text("epochs: 3\n")
-    (tmp_path / "bad.yaml").write_text("epochs: 0\nmodle: x\n")
+    (tmp_path / "bad.yaml").write_text("epochs: -1\nmodle: x\n")
     assert main(["check", str(tmp_path / "good.yaml")]) == 0
     assert main(["check", str(tmp_path / "good.yaml"), str(tmp_path / "bad.yaml")]) == 2
     captured = capsys.readouterr()

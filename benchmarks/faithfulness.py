@@ -3,12 +3,13 @@
     uv run python benchmarks/faithfulness.py saved/RUN_DIR --out=faithfulness [--users 200]
 
 For users drawn by a fixed seed, the first recommended item is explained by the events that the
-model reads, as if the user had no others. Events are then deleted one after another, and the item's
-standing is read anew each time: its score in standard deviations above the items of none of them.
-An order is faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421). Orders: by influence
-(counterfactual), by integrated gradients with ``--words``, the latest first, at random (the mean of
-draws) and the least influential first. An area is the mean score over the deletions; lower is more
-faithful. Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are
+model reads, as if the user had no others. Events are then deleted one after another, and the
+item's standing is read anew each time: its score in standard deviations above the items of none of
+them. An order is faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421).
+Orders: by influence (counterfactual), by integrated gradients with ``--words``, the latest first,
+at random (the mean of draws) and the least influential first. An area is the mean score over the
+deletions; lower is more faithful.
+Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are
 of LLMInterestLSTM, seed 2021, of ``recbole-llm bench benchmarks/ml-100k.yaml``.
 """
 

@@ -146,7 +146,9 @@ def transfer() -> str:
         lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
     seeds = max(map(len, scores.values()))
     others = (
-        f"{who} {spread(found)}" for (who, what), found in scores.items() if what not in SHARES
+        f"{', '.join(filter(None, (who, what)))} {spread(found)}"
+        for (who, what), found in scores.items()
+        if what not in SHARES
     )
     lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
     lines += [f"Controls: {'; '.join(others)}."]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from recbole_llm.errors import RunDirError
-from recbole_llm.run_dir import CATALOGUE
+from recbole_llm.resume import UPDATES
+from recbole_llm.run_dir import CATALOGUE, CONFIG, read_json
 from recbole_llm.text.whiten import KeptWhitening
 from recbole_llm.train.checkpoints import read_tensors, write_tensors
 
@@ -126,6 +127,11 @@ def read_catalogue(run_dir: Path) -> Catalogue:
     """
     path = run_dir / CATALOGUE
     if not path.is_file():
+        if updates := read_json(run_dir / CONFIG).get(UPDATES):
+            raise RunDirError(
+                f"{path}: no such file, for the update that began this directory did not end. "
+                f"Update {updates[-1]['run']} again."
+            )
         raise RunDirError(
             f"{path}: no such file. A run writes it when it ends and keeps its weights. Go on with "
             "a stopped run by --resume; docs/recommend.md says how an older one gets its file."

@@ -35,7 +35,7 @@ class GrownItems(StoredItems):
     """What a model asks a dataset for when it is built to be trained on.
 
     Args:
-        catalogue: The catalogue, all events in it.
+        catalogue: The catalogue, all events in it; all but each user's first are targets.
         item_field: Name of the field of items.
         vectors: Those of each feature, ``(N, W)`` each.
     """
@@ -44,7 +44,10 @@ class GrownItems(StoredItems):
         self, catalogue: Catalogue, *, item_field: str, vectors: Mapping[str, GivenVectors]
     ) -> None:
         super().__init__(catalogue, item_field=item_field)
-        self.inter_feat = {item_field: catalogue.events.long()}
+        is_target = torch.ones(len(catalogue.events), dtype=torch.bool)
+        starts = functional.pad(catalogue.ends, (1, 0))[:-1]
+        is_target[starts[starts < catalogue.ends]] = False
+        self.inter_feat = {item_field: catalogue.events[is_target].long()}
         self.vectors = vectors
 
     def _given(self, name: str, digest: str | None) -> GivenVectors | None:

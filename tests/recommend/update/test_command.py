@@ -12,6 +12,7 @@ import pytest
 from recbole_llm.cli import main
 from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.recommend.catalogue import read_catalogue, write_catalogue
+from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.update.partial import fit_partial
 
 HEAD = "user_id:token\titem_id:token\ttimestamp:float\n"
@@ -140,3 +141,10 @@ def test_a_catalogue_that_lacks_what_is_needed(ring_run, trained, write_events, 
     with pytest.raises(RecBoleLLMError, match="another vector here than it gave the run"):
         other = replace(text, probe_vector=-text.probe_vector)
         fit_partial(lacking(trained(), "probe", text=other), file)
+
+
+def test_an_update_that_did_not_end_is_to_be_made_again(tmp_path) -> None:
+    facts = {"model": "LLMInterestGRU", "dataset": "ring", "settings": {}, "data_sha256": {}}
+    (tmp_path / "config.json").write_text(json.dumps(facts | {"updates": [{"run": "old-run"}]}))
+    with pytest.raises(RecBoleLLMError, match=r"update .* did not end\. Update old-run again\."):
+        Recommender.load(tmp_path)

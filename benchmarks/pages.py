@@ -139,11 +139,13 @@ def transfer() -> str:
         cells = [spread(scores[who, share]) if (who, share) in scores else "" for share in shares]
         lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
     seeds = max(map(len, scores.values()))
-    others = (
-        f"{who} {spread(found)}" for (who, what), found in scores.items() if what not in SHARES
-    )
+    others = [  # under their whole labels, since they have no share
+        f"{', '.join(filter(None, name))} {spread(found)}"
+        for name, found in scores.items()
+        if name[1] not in SHARES
+    ]
     lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
-    lines += [f"Controls: {'; '.join(others)}."]
+    lines += [f"Controls: {'; '.join(others)}."] * bool(others)
     return "\n".join(lines) + "\n"
 
 

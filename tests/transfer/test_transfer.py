@@ -164,6 +164,7 @@ def test_another_encoder_is_refused(run, source: Path) -> None:
     [
         ("GRU4Rec", {"text_encoder": None}, "init_from: is for LLMInterestLinear, .*GRU4Rec"),
         ("LLMInterestLinear", {"item_features": "id"}, "items must be text.*not .'id'."),
+        ("LLMInterestLinear", {"text_encoder": "tfidf"}, "init_from: text_encoder tfidf counts"),
     ],
 )
 def test_a_model_that_cannot_begin_with_weights_is_refused(

@@ -27,7 +27,7 @@ from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
-from recbole_llm.resume import stored_run
+from recbole_llm.resume import UPDATES, stored_run
 from recbole_llm.run_dir import CATALOGUE, CONFIG, SOURCE, WEIGHTS
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
@@ -66,6 +66,11 @@ def find_source(config: LLMConfig) -> Source | None:
         return None
     run_dir, place = Path(config["init_from"]), f"init_from: {config['init_from']}"
     stored = stored_run(run_dir)
+    if stored.facts.get(UPDATES):
+        raise RequestError(
+            f"{place} was updated with new events, and only a run as it was trained can be begun "
+            "with. Name the run that was updated."
+        )
     if stored.result is None:
         raise RequestError(f"{place} is no finished run. Finish it by --resume, or name another.")
     model, settings = stored.facts["model"], stored.facts["settings"]

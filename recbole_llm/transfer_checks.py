@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_llm.plugin import MODELS
-from recbole_llm.settings import Settings
+from recbole_llm.settings import WORD_COUNTS, Settings
 
 # Settings that say what the weights, or the vectors that they were trained on, are.
 SHAPES = (
@@ -22,6 +22,11 @@ def transfer_problems(settings: Mapping[str, Any], *, model: str, is_sequential:
     problems = []
     if settings.get("init_from") is not None:
         problems += _reader_problems(settings, model=model, place="init_from")
+        if (encoder := settings.get("text_encoder")) in WORD_COUNTS:
+            problems.append(
+                f"init_from: text_encoder {encoder} counts words. Begin with a run that a language "
+                "model reads for, and set text_encoder to that."
+            )
     elif settings.get("epochs") == 0:
         problems.append(
             "epochs: 0 trains nothing, which only a model with weights has use for. Set init_from, "

@@ -112,13 +112,25 @@ class Board:
         return sorted({str(value) for value in found if value is not None})
 
     def slices(self) -> dict[str, list[str]]:
-        """Return the groups of each slice of the test cases, in the order of the records."""
-        names = dict.fromkeys(name for row in self.rows for name in row.names("slices"))
-        groups = {
-            name: dict.fromkeys(group for row in self.rows for group in row.names("slices", name))
-            for name in names
-        }
-        return {name: list(inner) for name, inner in groups.items()}
+        """Return the groups of each slice that all runs cut alike, in the order of the records."""
+        return {name: list(cuts[0]) for name, cuts in self._cuts().items() if _are_equal(cuts)}
+
+    def unlike_slices(self) -> list[str]:
+        """Return the slices whose groups hold other numbers of test cases in other runs.
+
+        Popularity is counted in what a run was trained on, so that runs of other ``train_share``
+        call other items tail: their groups are other test cases.
+        """
+        return [name for name, cuts in self._cuts().items() if not _are_equal(cuts)]
+
+    def _cuts(self) -> dict[str, list[dict[str, int]]]:
+        """Return by slice the test cases of each group, one mapping a run that has the slice."""
+        found: dict[str, list[dict[str, int]]] = {}
+        for run in (run for row in self.rows for run in row.runs):
+            for name, groups in (run.facts.get("slices") or {}).items():
+                cases = {group: one["cases"] for group, one in groups.items()}
+                found.setdefault(name, []).append(cases)
+        return found
 
     def lists(self) -> list[str]:
         """Return the metrics of top-k lists that some record has and ``METRICS`` knows."""
@@ -147,6 +159,10 @@ class Boards:
     about: str
     boards: Sequence[Board]
     left_out: Sequence[str]
+
+
+def _are_equal(cuts: Sequence[Mapping[str, int]]) -> bool:
+    return all(cut == cuts[0] for cut in cuts)
 
 
 def value_at(facts: Mapping[str, Any], *keys: str) -> Any:

@@ -52,6 +52,11 @@ def notes(board: Board) -> list[str]:
         )
     reasons = {why for why in board.comparisons.values() if isinstance(why, str)}
     lines += [f"Not tested where there is no p: {why}." for why in sorted(reasons)]
+    lines += [
+        f"Not shown by {slice_label(name)}: the groups are not the same test cases in all rows, as "
+        "where popularity is counted in the events of other shares of the users."
+        for name in board.unlike_slices()
+    ]
     if board.differs:
         told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
         lines.append(f"Not comparable with the other tables of {board.dataset}. Here {told}.")
@@ -193,7 +198,7 @@ def _in_slice(row: Row, name: str, group: str, metric_name: str) -> Summary | No
 
 
 def num_cases(board: Board, name: str, group: str) -> int:
-    """Return how many test cases a group has; one ruler gives every run the same."""
+    """Return how many test cases a group of ``board.slices()`` has, in every run the same."""
     found = (row.mean("slices", name, group, "cases") for row in board.rows)
     return int(max((value for value in found if value is not None), default=0))
 

@@ -11,7 +11,7 @@ from typing import Any
 from recbole_llm.bench.boards import Board, Boards, Row
 from recbole_llm.bench.cells import Cell, Grid
 from recbole_llm.bench.claims import Claim
-from recbole_llm.bench.grids import absences, grids, num_cases
+from recbole_llm.bench.grids import absences, grids
 from recbole_llm.bench.stats import Comparison
 
 COLUMNS = (
@@ -149,10 +149,11 @@ def _csv_lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
         yield _csv_numbers(row, "seconds", "train") | {"metric": "train_seconds"}
         yield _csv_numbers(row, "parameters", "trainable") | {"metric": "parameters"}
     yield from (_csv_numbers(row, "text", name) for name in board.text_facts() if row.runs)
-    for part, groups in board.slices().items():
-        for group in groups:
-            where = {"slice": part, "group": group, "cases": num_cases(board, part, group)}
+    for part in row.names("slices"):
+        for group in row.names("slices", part):
             keys = ("slices", part, group, "metrics")
+            cases = int(row.mean(*keys[:-1], "cases") or 0)
+            where = {"slice": part, "group": group, "cases": cases}
             yield from (where | _csv_numbers(row, *keys, name) for name in row.names(*keys))
     if board.claim is not None:
         yield from _csv_claim(board.claim, row.label, metric=board.metric)

@@ -114,6 +114,7 @@ def test_force_trains_the_source_again(bench, write_suite) -> None:
             {"sources": {"here": {**MODEL, "dataset": "toy", "settings": {"embedding_size": 8}}}},
             "embedding_size: the source has 8, received 64",
         ),
+        ({"settings": {"text_encoder": "hashing"}}, "init_from: text_encoder hashing counts words"),
         (
             {"sources": {"here": {"model": "GRU4Rec", "dataset": "toy"}}},
             "the source's model: is for LLMInterestLinear",

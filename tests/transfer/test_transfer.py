@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_llm import load_run, run_recbole
+from recbole_llm import fit_partial, load_run, run_recbole
 from recbole_llm.build import create_dataset
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError
@@ -164,6 +164,7 @@ def test_another_encoder_is_refused(run, source: Path) -> None:
     [
         ("GRU4Rec", {"text_encoder": None}, "init_from: is for LLMInterestLinear, .*GRU4Rec"),
         ("LLMInterestLinear", {"item_features": "id"}, "items must be text.*not .'id'."),
+        ("LLMInterestLinear", {"text_encoder": "tfidf"}, "init_from: text_encoder tfidf counts"),
     ],
 )
 def test_a_model_that_cannot_begin_with_weights_is_refused(
@@ -205,6 +206,13 @@ def test_a_run_that_is_not_finished_or_not_whole_is_refused(
     assert "catalogue.safetensors: no such file" in refusal(run, "b", init_from=str(copy))
     (copy / RESULT).unlink()
     assert "is no finished run" in refusal(run, "b", init_from=str(copy))
+
+
+def test_an_updated_run_is_no_source(run, source: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.inter"
+    new.write_text("user_id:token\titem_id:token\ttimestamp:float\nu0\ta7\t7\n")
+    updated = fit_partial(source, new, out=tmp_path / "updated", epochs=1)["run_dir"]
+    assert f"init_from: {updated} was updated with" in refusal(run, "b", init_from=updated)
 
 
 def test_a_lost_copy_of_the_source_is_said(run, source: Path) -> None:

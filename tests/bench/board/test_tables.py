@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recbole_llm.bench.collect import read_boards
+from recbole_llm.bench.figures import pictures
 from recbole_llm.bench.grids import grids
 from recbole_llm.bench.metrics import accuracy_columns, metric
 from recbole_llm.bench.page.content import board_content
@@ -90,6 +91,35 @@ def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) ->
     assert {(row["label"], row["mean"]) for row in found if row["metric"] == "anisotropy"} == {
         ("LLMInterestLSTM", "0.25"), ("cached", "0.25"), ("old", ""), ("Popularity", ""),
     }  # fmt: skip
+
+
+def test_groups_of_other_cases_are_not_compared(made, results) -> None:
+    text = {"anisotropy": 0.25}
+    path = results.add(made.lstm, "ml-100k", 2020, text=text)
+    slices = json.loads(path.read_text("utf-8"))["slices"]
+    slices["item_popularity"]["tail"]["cases"] = 4
+    slices["item_popularity"]["cold"]["cases"] = 6
+    few = made.lstm._replace(label="1 %")
+    ranks_path(
+        results.add(few, "ml-100k", 2020, slices=slices, text=text)
+    ).unlink()  # they are of the slices as made
+    boards = read_boards(results.folder)
+    (board,) = boards.boards
+    assert list(board.slices()) == ["history_length", "user.gender"]
+    assert {one.name for one in pictures(board) if one.name.startswith("slice-")} == {
+        "slice-history_length", "slice-user.gender"
+    }  # fmt: skip
+    found = {grid.title: grid for grid in grids(board)}
+    assert found["Text encoders"].head == ["Model", "NDCG@10", "Anisotropy"]
+    assert not any("item popularity" in title for title in found)
+    note = "Not shown by item popularity: the groups are not the same test cases in all rows"
+    assert any(line.startswith(note) for line in found["Accuracy and cost"].notes)
+    content = board_content(board, [])
+    assert [one["label"] for one in content["slices"]] == ["history length", "gender"]
+    assert any(line.startswith(note) for line in content["notes"])
+    rows = csv.DictReader(io.StringIO(csv_text(boards)))
+    tails = {row["label"]: row["cases"] for row in rows if row["group"] == "tail"}
+    assert tails == {made.lstm.label: "5", "1 %": "4"}
 
 
 def test_columns_leave_out_what_one_target_makes_equal() -> None:

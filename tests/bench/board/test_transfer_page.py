@@ -40,7 +40,7 @@ def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_shares_are_columns_and_controls_have_their_whole_label(
     made, make_results, page, tmp_path: Path
 ) -> None:
-    results = make_results(tmp_path / "results" / "transfer", num_users=40)
+    results = make_results(tmp_path / "results" / "transfer", num_users=20)
     for label, values in SCORES.items():
         for seed, value in enumerate(values, 2020):
             row = made.lstm._replace(label=label)
@@ -50,6 +50,6 @@ def test_shares_are_columns_and_controls_have_their_whole_label(
 
 def test_without_controls_none_are_told(made, make_results, page, tmp_path: Path) -> None:
     assert page() == "Not measured yet.\n"
-    results = make_results(tmp_path / "results" / "transfer", num_users=40)
+    results = make_results(tmp_path / "results" / "transfer", num_users=20)
     results.add(made.lstm._replace(label="scratch, 1 %"), "amazon-beauty", 2020)
     assert page().endswith("at most 1.\n")

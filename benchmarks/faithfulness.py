@@ -3,12 +3,13 @@
     uv run python benchmarks/faithfulness.py saved/RUN_DIR --out=faithfulness [--users 200]
 
 For users drawn by a fixed seed, the first recommended item is explained by the events that the
-model reads. Events are then deleted one after another, and the item's standing is read anew each
-time: its score in standard deviations above the items that the user had not met. An order is
-faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421). Orders: by influence
-(counterfactual), by integrated gradients with ``--words``, the latest first, at random (the mean of
-draws) and the least influential first. An area is the mean score over the deletions; lower is more
-faithful. Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are
+model reads, as if the user had no others. Events are then deleted one after another, and the
+item's standing is read anew each time: its score in standard deviations above the items of none of
+them. An order is faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421).
+Orders: by influence (counterfactual), by integrated gradients with ``--words``, the latest first,
+at random (the mean of draws) and the least influential first. An area is the mean score over the
+deletions; lower is more faithful.
+Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are
 of LLMInterestLSTM, seed 2021, of ``recbole-llm bench benchmarks/ml-100k.yaml``.
 """
 
@@ -35,9 +36,9 @@ from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
 from recbole_llm.recommend.trajectory.gallery import drawn_users
 
-RANDOM, INFLUENCE = "at random", "by influence"
+RANDOM, INFLUENCE, LATEST = "at random", "by influence", "latest first"
 COLORS = {
-    INFLUENCE: "#d1495b", "by integrated gradients": "#c9702b", "latest first": "#2a6f97",
+    INFLUENCE: "#d1495b", "by integrated gradients": "#c9702b", LATEST: "#2a6f97",
     RANDOM: "#8a8f98", "least influential first": "#5b8c5a",
 }  # fmt: skip
 
@@ -55,7 +56,7 @@ def orders(case: Case, *, draws: random.Random, repeats: int, with_words: bool) 
     events = list(range(len(effects)))
     strongest = sorted(events, key=lambda at: -effects[at])
     found = {INFLUENCE: [strongest], "least influential first": [strongest[::-1]]}
-    found["latest first"] = [events[::-1]]
+    found[LATEST] = [events[::-1]]
     found[RANDOM] = [draws.sample(events, len(events)) for _ in range(repeats)]
     if with_words:
         parts = dict.fromkeys(events, 0.0)
@@ -96,16 +97,20 @@ def summary(measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ]
         for name in names
     }
-    gains = {}
-    for name in names:
-        apart = [
-            statistics.fmean(one["curves"][RANDOM]) - statistics.fmean(one["curves"][name])
-            for one in measured
-        ]
-        error = statistics.stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else None
-        gains[name] = {"below_random": statistics.fmean(apart), "standard_error": error}
+    gains = {name: _below(RANDOM, name, measured) for name in names}
     areas = {name: statistics.fmean(curve) for name, curve in mean.items()}
-    return {"users": len(measured), "curves": mean, "areas": areas, "gains": gains}
+    found = {"users": len(measured), "curves": mean, "areas": areas, "gains": gains}
+    return found | {"influence_below_latest": _below(LATEST, INFLUENCE, measured)}
+
+
+def _below(other: str, name: str, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return by how much one order's area is below another's, paired by user."""
+    apart = [
+        statistics.fmean(one["curves"][other]) - statistics.fmean(one["curves"][name])
+        for one in measured
+    ]
+    error = statistics.stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else None
+    return {"mean": statistics.fmean(apart), "standard_error": error}
 
 
 def draw(found: dict[str, Any]) -> Figure:
@@ -151,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
     )
     for name, gain in found["gains"].items():
-        print(f"{name}: area {found['areas'][name]:.4f}, below random {gain['below_random']:.4f}")
+        print(f"{name}: area {found['areas'][name]:.4f}, below random {gain['mean']:.4f}")
 
 
 if __name__ == "__main__":

@@ -79,9 +79,15 @@ def faithful() -> str:
         "|---|---|---|",
     ]
     for name, gain in sorted(found["gains"].items(), key=lambda one: found["areas"][one[0]]):
-        below = f"{gain['below_random']:+.3f} ± {gain['standard_error']:.3f}"
+        below = f"{gain['mean']:+.3f} ± {gain['standard_error']:.3f}"
         cells = name, f"{found['areas'][name]:.3f}", "–" if name == "at random" else below
         lines.append(f"| {' | '.join(cells)} |")
+    gain = found["influence_below_latest"]
+    lines += [
+        "",
+        f"That by influence is {gain['mean']:.3f} ± {gain['standard_error']:.3f} below that of the "
+        "latest first.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -139,13 +145,13 @@ def transfer() -> str:
         cells = [spread(scores[who, share]) if (who, share) in scores else "" for share in shares]
         lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
     seeds = max(map(len, scores.values()))
-    others = (
-        f"{', '.join(filter(None, (who, what)))} {spread(found)}"
-        for (who, what), found in scores.items()
-        if what not in SHARES
-    )
+    others = [  # under their whole labels, since they have no share
+        f"{', '.join(filter(None, name))} {spread(found)}"
+        for name, found in scores.items()
+        if name[1] not in SHARES
+    ]
     lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
-    lines += [f"Controls: {'; '.join(others)}."]
+    lines += [f"Controls: {'; '.join(others)}."] * bool(others)
     return "\n".join(lines) + "\n"
 
 

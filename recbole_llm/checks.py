@@ -223,6 +223,9 @@ def check_file(path: Path) -> None:
         problems.append(unknown_name("model", str(model), known, list_known=False))
     sound = without_bad(settings, problems)
     problems += metric_problems(sound) + feature_problems(sound)
+    problems += encoder_problems(sound) + tuning_problems(sound)
     problems += eval_problems(sound) if "eval_args" in sound else []
+    if model is not None and model not in MODELS:
+        problems += foreign_problems(sound, model=str(model))
     if problems:
         raise RequestError(all_problems(str(path), problems))

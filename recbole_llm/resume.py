@@ -108,7 +108,7 @@ class StoredRun:
         config = LLMConfig(names["model"], names["dataset"], None, unsaid | given, arguments=words)
         self._require_same_settings(config.resolved)
         if "init_from" in words or given.get("init_from") is not None:
-            self._require_same_source(Path(config.resolved["init_from"]))
+            self._require_same_source(config.resolved["init_from"])
         is_said = "trust_remote_code" in words or "trust_remote_code" in given
         return self.config(
             trust_remote_code=is_said and bool(config.resolved.get("trust_remote_code")),
@@ -140,9 +140,11 @@ class StoredRun:
             place = f"{self.run_dir} cannot go on with other settings. Start a new run"
             raise RequestError(all_problems(place, problems))
 
-    def _require_same_source(self, named: Path) -> None:
-        weights, kept = named / WEIGHTS, self.facts.get("source") or {}
-        if not weights.is_file() or sha256(weights) != kept.get("weights_sha256"):
+    def _require_same_source(self, named: str | None) -> None:
+        weights = None if named is None else Path(named) / WEIGHTS
+        digest = sha256(weights) if weights is not None and weights.is_file() else None
+        kept = (self.facts.get("source") or {}).get("weights_sha256")
+        if digest != kept or (digest is None and weights is not None):
             raise RequestError(
                 f"init_from: {self.run_dir} began with other weights than {weights}. Leave it out, "
                 "or start a new run."

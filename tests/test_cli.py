@@ -54,7 +54,7 @@ def test_help(capsys) -> None:
 
 def test_check_names_all_problems_of_all_files(tmp_path: Path, capsys) -> None:
     (tmp_path / "good.yaml").write_text("epochs: 3\n")
-    (tmp_path / "bad.yaml").write_text("epochs: 0\nmodle: x\n")
+    (tmp_path / "bad.yaml").write_text("epochs: -1\nmodle: x\n")
     assert main(["check", str(tmp_path / "good.yaml")]) == 0
     assert main(["check", str(tmp_path / "good.yaml"), str(tmp_path / "bad.yaml")]) == 2
     captured = capsys.readouterr()
@@ -86,8 +86,8 @@ def _main_job(capsys, *options: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.slow
-def test_the_main_job_logs_and_keeps_its_result(tmp_path: Path, capsys) -> None:
-    result, log = _main_job(capsys, f"--text_cache_dir={tmp_path / 'cache'}")
+def test_the_main_job_logs_and_keeps_its_result(capsys) -> None:
+    result, log = _main_job(capsys)
     assert "epoch 0 training [time:" in log and "test result" in log
     assert result["epochs"] == 5 and result["dataset"] == "ml-100k" and result["seed"] == 2020
     assert result["seconds"].keys() == {"prepare", "encode", "train", "evaluate", "per_epoch"}
@@ -96,10 +96,10 @@ def test_the_main_job_logs_and_keeps_its_result(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_the_main_job_beats_random_text(tmp_path: Path, capsys) -> None:
+def test_the_main_job_beats_random_text(capsys) -> None:
     # Whole random vectors, 384 numbers an item, serve as ids do; their 32 components do not.
-    options = [f"--text_cache_dir={tmp_path / 'cache'}", "--item_features=text"]
-    options += ["--whitening=pca", "--whitening_dim=32", "--enable_amp=False"]
+    options = ["--item_features=text", "--whitening=pca", "--whitening_dim=32"]
+    options += ["--enable_amp=False"]
     real, _ = _main_job(capsys, *options)
     random, _ = _main_job(capsys, *options, "--text_control=random")
     for part in ("best_valid_result", "test_result"):

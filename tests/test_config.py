@@ -335,6 +335,9 @@ def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
         ("item_features: txt", "unknown feature 'txt'. Did you mean 'text'"),
         ("item_features: [text, image]\nmodalities: {imgae: a.npy}", "Did you mean 'imgae'"),
         ("metrics: [NDCG]\ntopk: [5]\nvalid_metric: NDCG@10", "Did you mean 'NDCG@5'"),
+        ("text_encoder: tfidf\ntext_pooling: cls\n", "text_pooling: is for language models"),
+        ("text_tuning: last_layers\nitem_features: id\n", "text_tuning: last_layers trains the"),
+        ("model: SASRec\npopularity_adjustment: 0.5\n", "popularity_adjustment: is for our models"),
     ],
 )
 def test_check_finds_what_a_run_would(tmp_path: Path, text: str, words: str) -> None:

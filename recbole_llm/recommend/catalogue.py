@@ -76,8 +76,8 @@ class Catalogue:
         users: Raw user ids, ``(U,)``; none where histories were not at hand.
         ends: Where each user's events end, ``(U,)``.
         events: Items of all events, user after user, in time order, ``(E,)``.
-        lasts: Time of each user's last event, ``(U,)`` float32; none at all where the run read no
-            times, or in a catalogue of an older version.
+        lasts: Time of each user's last event, ``(U,)`` float32, -inf where a user has none; none
+            at all where the run read no times, or in a catalogue of an older version.
         table: The item vectors of the run's best epoch, ``(N, H)``.
         twins: Items that are to the model what an earlier item is, ``(M,)``.
         firsts: The first such item of each, ``(M,)``.

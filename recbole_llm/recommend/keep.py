@@ -71,6 +71,7 @@ def _names(dataset: Any, field: str) -> list[str]:
 def _histories(dataset: Any) -> tuple[list[str], Tensor, Tensor, Tensor]:
     """Return raw user ids, where each one's events end, their items, and each one's last time.
 
+    A user of the ``.user`` file alone has no events, and every time is later than their last.
     Benchmark files hold cases, not events: there are no users then.
     """
     if dataset.config["benchmark_filename"]:
@@ -78,9 +79,11 @@ def _histories(dataset: Any) -> tuple[list[str], Tensor, Tensor, Tensor]:
         return [], none.long(), none.int(), none
     known = getattr(dataset, "events", dataset.inter_feat)  # either is in time order for each user
     users, items = known[dataset.uid_field], known[dataset.iid_field]
-    ends = torch.bincount(users, minlength=dataset.user_num).cumsum(0)[1:]
-    order = users.argsort(stable=True)
-    lasts = known[dataset.time_field][order][ends - 1] if _has_times(dataset) else torch.zeros(0)
+    counts = torch.bincount(users, minlength=dataset.user_num)[1:]
+    ends, order, lasts = counts.cumsum(0), users.argsort(stable=True), torch.zeros(0)
+    if _has_times(dataset):
+        lasts = known[dataset.time_field][order][ends - 1]
+        lasts[counts == 0] = -torch.inf
     return _names(dataset, dataset.uid_field)[1:], ends, items[order].int(), lasts
 
 

@@ -96,7 +96,10 @@ class Requests:
             problems.add_unknown("user", user, self.users)
         else:
             at = self.users[user]
-            return list(map(int, self.events[self.ends[at] : self.ends[at + 1]]))
+            rows = list(map(int, self.events[self.ends[at] : self.ends[at + 1]]))
+            if not rows:
+                problems.add(f"user: {user!r} has no events in the run's data. Give a history.")
+            return rows
         return []
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +166,23 @@ def spec() -> Callable[..., RunSpec]:
 def start(start_command) -> Callable[..., subprocess.Popen[str]]:
     """Return a function that starts ``bench`` in a process of its own."""
     return partial(start_command, "bench")
+
+
+@pytest.fixture
+def begin(fork, toy_data, tmp_path) -> Callable[..., tuple[BaseProcess, Path]]:
+    """Return a function that begins ``bench`` in a fork of this process, which imports nothing.
+
+    What it prints goes into a file, the second that is returned.
+    """
+
+    def run(printed: Path, argv: Sequence[str]) -> None:
+        with printed.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+            sys.exit(main(argv))
+
+    def start(suite: Path, *options: str) -> tuple[BaseProcess, Path]:
+        printed = tmp_path / f"printed-{len(list(tmp_path.glob('printed-*')))}"
+        printed.touch()
+        words = ["bench", str(suite), f"--data_path={toy_data}", *options]
+        return fork(run, printed, words), printed
+
+    return start

@@ -126,17 +126,17 @@ MEASURED = {"seconds", "peak_memory_mib", "curve"}
 
 @pytest.mark.slow
 def test_a_killed_run_is_a_failure_and_the_next_goes_on(
-    write_suite, start, tmp_path, small, until
+    write_suite, begin, tmp_path, small, until
 ) -> None:
     settings = small | {"epochs": 100_000, "stopping_step": 100_000}
     models = {"A": LSTM | {"settings": settings}, "B": LSTM | {"settings": small}}
-    suite = write_suite(seeds=[1], settings={}, models=models)
-    process = start(suite)
+    process, printed = begin(write_suite(seeds=[1], settings={}, models=models))
     until(lambda: list(tmp_path.glob("saved/bench/results/toy/toy/A--*/training.safetensors")))
     (child,) = until(lambda: children(process.pid))
     os.kill(child, signal.SIGKILL)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 1 and "ended by SIGKILL" in out and "1 of 2 runs failed" in err
+    process.join(240)
+    told = printed.read_text()
+    assert process.exitcode == 1 and "ended by SIGKILL" in told and "1 of 2 runs failed" in told
     (failure,), _ = read_failures(tmp_path / "results/toy")
     assert failure.facts["label"] == "A" and failure.facts["error"]["type"] == "SIGKILL"
     (record,), _ = read_records(tmp_path / "results/toy")
@@ -146,33 +146,35 @@ def test_a_killed_run_is_a_failure_and_the_next_goes_on(
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_stopped_bench_ends_its_run_and_keeps_nothing(
-    write_suite, start, tmp_path, small, until, how: str, code: int
+    write_suite, begin, tmp_path, small, until, how: str, code: int
 ) -> None:
     suite = write_suite(seeds=[1], settings=small | {"epochs": 100_000, "stopping_step": 100_000})
-    process = start(suite)
+    process, _ = begin(suite)
     until(lambda: list(tmp_path.glob("saved/bench/**/training.safetensors")))
     (child,) = until(lambda: children(process.pid))
-    process.send_signal(signal.Signals[how])
-    assert process.wait(240) == code
+    os.kill(process.pid, signal.Signals[how])
+    process.join(240)
+    assert process.exitcode == code
     assert not is_alive(child)
     assert read_records(tmp_path / "results/toy") == ([], [])
     assert read_failures(tmp_path / "results/toy") == ([], [])
 
 
 @pytest.mark.slow
-def test_a_killed_bench_loses_no_epoch(write_suite, start, tmp_path, small, until) -> None:
+def test_a_killed_bench_loses_no_epoch(write_suite, begin, tmp_path, small, until) -> None:
     """Its run ends with it, and the next call goes on with that run, bit for bit."""
     settings = small | {"epochs": 40, "stopping_step": 40}
     suite = write_suite(seeds=[1], settings=settings, models={"A": LSTM})
-    process = start(suite)
+    process, _ = begin(suite)
     until(lambda: list(tmp_path.glob("saved/bench/**/training.safetensors")))
     (child,) = until(lambda: children(process.pid))
     process.kill()
     until(lambda: not is_alive(child))
     assert read_records(tmp_path / "results/toy") == ([], [])
     for options in ([], ["--results=whole"]):
-        again = start(suite, *options)
-        assert again.wait(240) == 0, again.stderr.read()
+        again, printed = begin(suite, *options)
+        again.join(240)
+        assert again.exitcode == 0, printed.read_text()
     (resumed,), _ = read_records(tmp_path / "results/toy")
     (unbroken,), _ = read_records(tmp_path / "whole")
     for key in ("best_valid_result", "test_result", "epochs", "best_epoch"):
@@ -182,12 +184,15 @@ def test_a_killed_bench_loses_no_epoch(write_suite, start, tmp_path, small, unti
 
 
 @pytest.mark.slow
-def test_two_drivers_at_once_share_the_work(write_suite, start, tmp_path, small) -> None:
+def test_two_drivers_at_once_share_the_work(write_suite, begin, tmp_path, small) -> None:
     suite = write_suite(seeds=[1, 2, 3], settings=small, models={"A": LSTM})
-    drivers = [start(suite), start(suite)]
-    outs = [driver.communicate(timeout=240)[0] for driver in drivers]
-    assert [driver.returncode for driver in drivers] == [0, 0]
-    assert sum(out.count(": running, log in") for out in outs) == 3
-    assert sum(out.count("  done in ") for out in outs) == 3
+    drivers, outs = [], ""
+    for driver, printed in [begin(suite), begin(suite)]:
+        driver.join(240)
+        drivers.append(driver)
+        outs += printed.read_text()
+    assert [driver.exitcode for driver in drivers] == [0, 0]
+    assert outs.count(": running, log in") == 3
+    assert outs.count("  done in ") == 3
     records, problems = read_records(tmp_path / "results/toy")
     assert len(records) == 3 and problems == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ray.cluster_utils import Cluster
 from recbole_llm.sweep.search import place_of
 
 pytestmark = pytest.mark.slow
+GPUS = "GPU-1a,MIG-2b"
 GRID = {
     "searcher": "grid",
     "budget": {},
@@ -28,51 +30,56 @@ def settings(epochs: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture
-def nodes() -> Iterator[Callable[..., Cluster]]:
-    """Return a function that starts a Ray cluster of several nodes on this machine."""
-    started: list[Cluster] = []
-
-    def start(**resources: Any) -> Cluster:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **resources})
-        started.append(cluster)
-        return cluster
-
-    yield start
-    for cluster in started:
+@contextmanager
+def two_nodes(**head: Any) -> Iterator[Cluster]:
+    """Yield a Ray cluster of two nodes on this machine, of a core each; the head has more."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **head})
+    try:
+        cluster.add_node(num_cpus=1)
+        yield cluster
+    finally:
         cluster.shutdown()
 
 
-def test_a_cluster_loses_a_node_in_the_middle(sweep, runner, nodes, until) -> None:
-    """Its trials begin again on what is left."""
-    cluster = nodes()
-    lost = cluster.add_node(num_cpus=1)
-    one = sweep(**GRID, settings=settings(300), concurrency=2)
-
-    def lose() -> None:
-        until(lambda: sum(bool(one.curve) for one in runner.ledger.trials()) == 2)
-        cluster.remove_node(lost, allow_graceful=False)
-
-    thread = threading.Thread(target=lose)
-    thread.start()
-    with place_of(one, address=cluster.address) as ray:
-        trials = runner(one, ray=ray)
-    thread.join()
-    assert len(trials) == 6 and {one.state for one in trials} == {"done"}
-    assert sorted(one.attempts for one in trials)[-1] == 2, runner.heard
+@pytest.fixture(scope="module")
+def with_gpus() -> Iterator[Cluster]:
+    """Return a cluster whose head has two GPUs."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CUDA_VISIBLE_DEVICES", GPUS)  # read when the nodes begin
+            cluster = stack.enter_context(two_nodes(num_gpus=2))
+        yield cluster
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0])
-def test_a_trial_sees_its_own_gpu_and_no_other(sweep, runner, nodes, monkeypatch, share) -> None:
+def test_a_trial_sees_its_own_gpu_and_no_other(
+    sweep, runner, with_gpus, monkeypatch, share
+) -> None:
     """By UUID as well, as with MIG; where it has none it sees none."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1a,MIG-2b")
-    cluster = nodes(num_gpus=2)
-    cluster.add_node(num_cpus=1)
-    resources = {"cpus": 0.5, "gpus": share}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", GPUS)
+    resources = {"cpus": 0.5 if share else 1, "gpus": share}  # two on one node, or one on each
     one = sweep(**GRID, settings=settings(30), resources=resources)
-    with place_of(one, address=cluster.address) as ray:
+    with place_of(one, address=with_gpus.address) as ray:
         trials = runner(one, ray=ray)
     assert {one.state for one in trials} == {"done"}
     seen = {one.gpu for one in trials}
-    assert seen <= ({"GPU-1a", "MIG-2b"} if share else {""})
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1a,MIG-2b"
+    assert seen <= (set(GPUS.split(",")) if share else {""})
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == GPUS
+
+
+def test_a_cluster_loses_a_node_in_the_middle(sweep, runner, until) -> None:
+    """Its trials begin again on what is left."""
+    one = sweep(**GRID, settings=settings(300), concurrency=2)
+
+    def lose(cluster: Cluster) -> None:
+        until(lambda: sum(bool(one.curve) for one in runner.ledger.trials()) == 2)
+        (lost,) = cluster.worker_nodes
+        cluster.remove_node(lost, allow_graceful=False)
+
+    with two_nodes() as cluster, place_of(one, address=cluster.address) as ray:
+        thread = threading.Thread(target=lose, args=(cluster,))
+        thread.start()
+        trials = runner(one, ray=ray)
+        thread.join()
+    assert len(trials) == 6 and {one.state for one in trials} == {"done"}
+    assert sorted(one.attempts for one in trials)[-1] == 2, runner.heard

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -148,7 +149,8 @@ class FakeHub(BaseHTTPRequestHandler):
     def _answer(self, status: int, code: str = "", *, body: bytes = b"", etag: str = "x") -> None:
         self.send_response(status)
         headers = {"X-Error-Code": code, "X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}
-        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+        headers |= {"Content-Length": str(len(body)), "Connection": "close"}  # none is left open
+        for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
@@ -162,30 +164,36 @@ CHILD = """
 import contextlib, io, json, sys, time
 import recbole_llm.quick_start, sentence_transformers  # whose time is not the hub's
 from recbole_llm.cli import main
-answers = {}
-for name in sys.argv[1:]:
-    model, _, revision = name.partition("@")
-    argv = ["encode", "--dataset=toy", "--data_path=data", f"--text_encoder={model}",
-            "--text_dtype=float32", "--use_gpu=false", "--text_cache_dir=vectors"]
-    begin, err, out = time.perf_counter(), io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-        code = main(argv + [f"--text_revision={revision}"] * bool(revision))
-    answers[name] = [code, err.getvalue(), time.perf_counter() - begin]
-print(json.dumps(answers))
+for line in sys.stdin:
+    answers = {}
+    for name in line.split():
+        model, _, revision = name.partition("@")
+        argv = ["encode", "--dataset=toy", "--data_path=data", f"--text_encoder={model}",
+                "--text_dtype=float32", "--use_gpu=false", "--text_cache_dir=vectors"]
+        begin, err, out = time.perf_counter(), io.StringIO(), io.StringIO()
+        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+            code = main(argv + [f"--text_revision={revision}"] * bool(revision))
+        answers[name] = [code, err.getvalue(), time.perf_counter() - begin]
+    print(json.dumps(answers), flush=True)
 """
 Answers = dict[str, tuple[int, str, float]]
 
 
-def ask(root: Path, names: list[str], *, port: int) -> Answers:
-    """Run ``recbole-llm encode`` with each model, in one process with a cache of its own."""
+@contextmanager
+def asking(root: Path, *, port: int) -> Iterator[Callable[..., Answers]]:
+    """Yield what runs ``recbole-llm encode`` with each model, in one process with its own cache."""
     hub = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(root / "home")}
     short = {"HF_HUB_ETAG_TIMEOUT": "2", "HF_HUB_DOWNLOAD_TIMEOUT": "2", "NO_PROXY": "127.0.0.1"}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, *names],
-        cwd=root, env=os.environ | hub | short, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], cwd=root, env=os.environ | hub | short, **pipes
+    ) as child:
+
+        def ask(*names: str) -> Answers:
+            print(*names, file=child.stdin, flush=True)
+            return json.loads(next(line for line in child.stdout if line.startswith("{")))
+
+        yield ask
 
 
 FAULTS = {
@@ -214,12 +222,13 @@ def answers(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    online = ask(root, [*FAULTS, "somebody/tiny"], port=server.server_port)
-    server.shutdown()
-    server.server_close()
-    assert online["somebody/tiny"][0] == 0, online["somebody/tiny"][1]
-    shutil.rmtree(root / "vectors")
-    offline = ask(root, ["somebody/tiny", "somebody/cold"], port=server.server_port)
+    with asking(root, port=server.server_port) as ask:
+        online = ask(*FAULTS, "somebody/tiny")
+        server.shutdown()
+        server.server_close()
+        assert online["somebody/tiny"][0] == 0, online["somebody/tiny"][1]
+        shutil.rmtree(root / "vectors")
+        offline = ask("somebody/tiny", "somebody/cold")
     return online | {f"offline {name}": answer for name, answer in offline.items()}
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from recbole_llm import run_recbole
+from recbole_llm.cli import run_recbole_command
 from recbole_llm.errors import RecBoleLLMError, RequestError, RunDirError
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
 from recbole_llm.train.engine import Engine
@@ -163,28 +163,25 @@ def test_a_trainer_with_a_loop_of_its_own_says_what_it_cannot_do(toy) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("nproc", [1, 2])
-def test_kill_9_and_resume(toy, tmp_path, nproc: int) -> None:
+def test_kill_9_and_resume(toy, tmp_path, capfd, until, nproc: int) -> None:
     settings = {**toy, **EVERYTHING, "epochs": 40, "stopping_step": 40}
     whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings, nproc=nproc)
     run_dir = tmp_path / "run"
     words = [f"--{key}={value}" for key, value in {**settings, "run_dir": run_dir}.items()]
     code = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
-    command = [sys.executable, "-c", code]
-    first = [*command, "--model=LLMInterestLSTM", "--dataset=toy", f"--nproc={nproc}", *words]
+    command = [sys.executable, "-c", code, "--model=LLMInterestLSTM", "--dataset=toy"]
     with (tmp_path / "log").open("w") as log:
-        child = subprocess.Popen(first, stderr=log, stdout=log, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (run_dir / STATE).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+        child = subprocess.Popen(
+            [*command, f"--nproc={nproc}", *words], stderr=log, stdout=log, start_new_session=True
+        )
+    until((run_dir / STATE).exists)
     os.killpg(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL and not (run_dir / RESULT).exists()
-    done = subprocess.run(
-        [*command, f"--resume={run_dir}"], capture_output=True, text=True, check=True
-    )
-    assert "Resumed: training goes on with epoch" in done.stderr
-    assert numbers(json.loads(done.stdout.splitlines()[-1])) == numbers(
-        json.loads(json.dumps(whole))
-    )
+    capfd.readouterr()
+    assert run_recbole_command([f"--resume={run_dir}"]) == 0
+    out, err = capfd.readouterr()
+    assert "Resumed: training goes on with epoch" in err
+    assert numbers(json.loads(out.splitlines()[-1])) == numbers(json.loads(json.dumps(whole)))
 
 
 def test_several_processes_are_refused_where_they_cannot_be(toy) -> None:

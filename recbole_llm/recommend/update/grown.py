@@ -99,12 +99,12 @@ def with_items(catalogue: Catalogue, path: Path, *, config: Any, place: str) -> 
             "--items and the events of new items out, or train again."
         )
     known = set(catalogue.items[1:])
-    settings = config.final_config_dict
-    if settings["text_encoder"] == "tfidf":
+    if config["text_encoder"] == "tfidf":
         raise RequestError(
             f"{place}: its text_encoder, tfidf, is fitted to the run's own texts. Leave --items "
             "and the events of new items out, or train again."
         )
+    settings = config.final_config_dict  # a mapping, in which what is unset is absent
     new = read_new_items(path, known=known, config=settings, treatment=treatment)
     cells = genre_cells(path, config=config)
     return replace(

@@ -71,7 +71,7 @@ class Update:
             items=self.grown.events.long(),
             starts=starts,
             num_old=num_old,
-            num_new=counts - 1 - num_old,
+            num_new=np.maximum(counts - 1, 0) - num_old,
             replay=self.replay,
             max_length=config["MAX_ITEM_LIST_LENGTH"],
             overlap=settings.window_overlap,

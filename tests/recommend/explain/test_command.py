@@ -81,6 +81,6 @@ def test_deletion_by_influence_is_more_faithful_than_at_random(
     assert len(starts) == 1  # nothing is deleted yet
     areas = found["areas"]
     assert areas["by influence"] < areas["at random"] < areas["least influential first"]
-    assert found["gains"]["at random"] == {"below_random": 0.0, "standard_error": 0.0}
+    assert found["gains"]["at random"] == {"mean": 0.0, "standard_error": 0.0}
     assert "by influence: area" in capsys.readouterr().out
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".svg", ".png"}

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_llm import Recommender, fit_partial, load_run, run_recbole
+from recbole_llm import LLMConfig, Recommender, fit_partial, load_run, run_recbole
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.recommend.requests import Request
 from recbole_llm.recommend.trajectory.atlas import Atlas
+from recbole_llm.recommend.update.grown import with_items
 from recbole_llm.run_dir import WEIGHTS
 
 NEW_ITEM = "item_id:token\ttitle:token_seq\tkind:token_seq\nj1\tw1 w2 the w3\tgoods\n"
@@ -117,6 +118,12 @@ def test_the_catalogue_is_what_a_run_on_all_of_it_keeps(
     assert torch.equal(here.lasts, whole.lasts)
     assert about_items(here) == about_items(whole)
     assert here.digests == whole.digests
+
+
+def test_new_items_need_no_setting_to_be_written(shop_run, new_item) -> None:
+    config = LLMConfig("LLMInterestLSTM", "shop")  # at the default encoder, which no file names
+    grown = with_items(read_catalogue(shop_run), new_item, config=config, place="run")
+    assert grown.items[-1] == "j1" and grown.genres[-1] == ["goods"]
 
 
 def about_items(catalogue: Catalogue) -> dict[str, tuple]:

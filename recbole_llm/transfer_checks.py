@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recbole_llm.plugin import MODELS
@@ -13,6 +13,10 @@ SHAPES = (
     "embedding_size", "hidden_size", "num_layers", "n_heads", "adaptor", "adaptor_hidden_size",
     "adaptor_experts", "fusion", "interest_pooling", "interest_combination", "scoring",
     "whitening", "whitening_dim",
+)  # fmt: skip
+READING = (
+    "text_encoder", "text_revision", "text_pooling", "text_max_length", "text_prompt",
+    "text_dtype", "text_dim", "text_backend",
 )  # fmt: skip
 TUNING = ("text_tuning", "text_tuning_layers", "lora_rank", "lora_alpha", "prefix_length")
 
@@ -59,13 +63,8 @@ def source_problems(
     if source_model != model:
         problems.append(f"model: the source is {source_model}, this is {model}.")
     theirs, ours = Settings.from_config(source), Settings.from_config(settings)
-    names = [name for name in SHAPES if getattr(theirs, name) != getattr(ours, name)]
-    if theirs.text_tuning != "frozen":
-        names += [name for name in TUNING if getattr(theirs, name) != getattr(ours, name)]
-    problems += [
-        f"{name}: the source has {getattr(theirs, name)!r}, received {getattr(ours, name)!r}."
-        for name in names
-    ]
+    tuning = TUNING if theirs.text_tuning != "frozen" else ()
+    problems += _differences(theirs, ours, (*SHAPES, *tuning))
     if theirs.text_control != "none":
         problems.append(
             f"text_control: the source read {theirs.text_control} text, of which nothing can be "
@@ -77,6 +76,24 @@ def source_problems(
             f"{ours.features}."
         )
     return problems
+
+
+def reading_problems(source: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Return which settings of the text encoder differ, before there are vectors to compare.
+
+    Args:
+        source: All settings of the run that another begins with.
+        settings: All settings of the other.
+    """
+    return _differences(Settings.from_config(source), Settings.from_config(settings), READING)
+
+
+def _differences(theirs: Settings, ours: Settings, names: Iterable[str]) -> list[str]:
+    return [
+        f"{name}: the source has {getattr(theirs, name)!r}, received {getattr(ours, name)!r}."
+        for name in names
+        if getattr(theirs, name) != getattr(ours, name)
+    ]
 
 
 def _reader_problems(settings: Mapping[str, Any], *, model: str, place: str) -> list[str]:

@@ -17,7 +17,7 @@ from recbole_llm.eval_checks import rerank_problems
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.provenance import protocol_rules
-from recbole_llm.transfer_checks import source_problems
+from recbole_llm.transfer_checks import reading_problems, source_problems
 
 MOST = 3  # rows that a message names
 DEFAULT_DATA = Path("dataset")  # RecBole's data_path
@@ -148,6 +148,7 @@ def _config_of(run: RunSpec) -> LLMConfig:
     problems = source_problems(
         first.resolved, config.resolved, source_model=source.model, model=run.model
     )
+    problems += reading_problems(first.resolved, config.resolved)
     if problems:
         raise RequestError(all_problems(source.title, problems))
     return config

@@ -116,6 +116,10 @@ def test_force_trains_the_source_again(bench, write_suite) -> None:
         ),
         ({"settings": {"text_encoder": "hashing"}}, "init_from: text_encoder hashing counts words"),
         (
+            {"sources": {"here": {**MODEL, "dataset": "toy", "settings": {"text_pooling": "max"}}}},
+            "text_pooling: the source has 'max', received 'default'",
+        ),
+        (
             {"sources": {"here": {"model": "GRU4Rec", "dataset": "toy"}}},
             "the source's model: is for LLMInterestLinear",
         ),

@@ -46,6 +46,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "prequential"
 FIELDS = ("user_id", "item_id", "timestamp")
 FROZEN, UPDATED, UNREPLAYED, POPULAR = "frozen", "updated", "updated, no replay", "popularity"
 COLORS = {UPDATED: "#d1495b", UNREPLAYED: "#c9702b", FROZEN: "#2a6f97", POPULAR: "#8a8f98"}
+Found = dict[str, list[np.ndarray]]  # NDCG@10 of the cases of each period by each method
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,8 @@ def popular(stream: Stream, cases: np.ndarray, *, before: int) -> np.ndarray:
 
 def run_seed(
     stream: Stream, cuts: Sequence[int], *, seed: int, asked: Any, work: Path
-) -> dict[str, list[np.ndarray]]:
-    """Return the NDCG@10 of the cases of each period by each method, of one seed."""
+) -> tuple[Found, set[str]]:
+    """Return the NDCG@10 of the cases of each period by each method, and the first run's items."""
     base = work / "base" / stream.name
     base.mkdir(parents=True)
     stream.write_inter(base / f"{stream.name}.inter", slice(0, cuts[0]))
@@ -160,7 +161,7 @@ def run_seed(
     }  # fmt: skip
     run_recbole(asked.model, stream.name, config_dict=settings)
     runs = dict.fromkeys((FROZEN, UPDATED, UNREPLAYED), work / "run")
-    found: dict[str, list[np.ndarray]] = {name: [] for name in (*runs, POPULAR)}
+    found: Found = {name: [] for name in (*runs, POPULAR)}
     for number, (begin, end) in enumerate(pairwise(cuts)):
         cases = stream.cases(slice(begin, end))
         found[POPULAR].append(popular(stream, cases, before=begin))
@@ -172,7 +173,7 @@ def run_seed(
             for name, replay in ((UPDATED, asked.replay), (UNREPLAYED, 0.0)):
                 events = slice(begin, end)
                 runs[name] = updated(stream, runs[name], events, replay=replay, asked=asked)
-    return found
+    return found, set(Recommender.load(work / "run").items)
 
 
 def updated(stream: Stream, run: Path, events: slice, *, replay: float, asked: Any) -> Path:
@@ -191,12 +192,11 @@ def updated(stream: Stream, run: Path, events: slice, *, replay: float, asked: A
 
 
 def summary(
-    stream: Stream, cuts: Sequence[int], found: Sequence[Mapping[str, list[np.ndarray]]]
+    stream: Stream, cuts: Sequence[int], found: Sequence[Found], *, known: set[str]
 ) -> dict[str, Any]:
-    """Return what each period holds, each method's means, and gains over the frozen weights."""
+    """Return facts of periods, and each method's means and gain; items not ``known`` are new."""
     spans = [slice(*pair) for pair in pairwise(cuts)]
-    met = set(stream.items[: cuts[0]])
-    is_new = [np.array([one not in met for one in stream.items[stream.cases(s)]]) for s in spans]
+    is_new = [np.array([one not in known for one in stream.items[stream.cases(s)]]) for s in spans]
     periods = [
         {
             "from": _day(stream.times[span.start]),
@@ -281,10 +281,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = []
     for number, seed in enumerate(asked.seeds, start=1):
         with tempfile.TemporaryDirectory() as work:
-            found.append(run_seed(stream, ends, seed=seed, asked=asked, work=Path(work)))
-        facts = {**chosen, "seeds": asked.seeds[:number], **summary(stream, ends, found)}
-        facts |= {"commit": by, "seconds": time.perf_counter() - begun}
-        write(asked.out / asked.dataset, facts)
+            of_seed, known = run_seed(stream, ends, seed=seed, asked=asked, work=Path(work))
+        found.append(of_seed)
+        facts = {**chosen, "seeds": asked.seeds[:number], "commit": by}
+        facts |= summary(stream, ends, found, known=known)
+        write(asked.out / asked.dataset, facts | {"seconds": time.perf_counter() - begun})
 
 
 def write(stem: Path, facts: Mapping[str, Any]) -> None:

@@ -57,3 +57,12 @@ def test_the_error_of_a_gain_takes_a_user_as_one(script) -> None:
     """Two cases a user that are the same: the error is that of one case a user."""
     found = script["_gain"](np.array([1.0, 1.0, 3.0, 3.0]), np.array(["a", "a", "b", "b"]))
     assert found == {"mean": 2.0, "standard_error": math.sqrt(2 * 2**2) / 4}
+
+
+def test_new_items_are_those_that_the_first_run_does_not_know(script, stream) -> None:
+    """Its filters left out z, which has an event in the first part; the cases ask for y, z, x."""
+    of_seed = {name: [np.array([0.1, 0.2, 0.6])] for name in script["COLORS"]}
+    found = script["summary"](stream, [4, 7], [of_seed], known={"x", "y"})
+    assert [(one["cases"], one["cases_of_new_items"]) for one in found["periods"]] == [(3, 1)]
+    method = found["methods"][script["FROZEN"]]
+    assert method["known_items"] == [pytest.approx(0.35)] and method["new_items"] == [0.2]

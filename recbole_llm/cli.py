@@ -49,6 +49,19 @@ usage: recbole-llm COMMAND ...
 run_recbole --model=M --dataset=D trains and tests a model."""
 OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain", "update")
 
+USAGE_ENCODE = """\
+usage: recbole-llm encode --dataset=D [--key=value ...]
+       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
+                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
+
+Encodes item texts into the vector cache, where training finds them. With --shards all texts of
+D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
+a command that was stopped goes on where it was. See docs/encoders.md.
+
+  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
+  --workers        the most actors at a time, each with a copy of the model
+  --gpus, --cpus   what each actor has"""
+
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
     """Run ``run_recbole`` and return its exit code."""
@@ -173,15 +186,14 @@ def _check(argv: Sequence[str]) -> None:
 
 
 def _encode(argv: Sequence[str]) -> None:
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE_ENCODE)
+        return
     from recbole_llm.compat import require_recbole
 
     require_recbole()
     from recbole_llm.encode_command import OPTIONS, encode, encode_shards
-    from recbole_llm.encode_command import USAGE as USAGE_ENCODE
 
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_ENCODE)
-        return
     arguments, files = _request(argv)
     arguments.setdefault("model", "LLMInterestLinear")
     options = {name: arguments.pop(name) for name in OPTIONS if name in arguments}

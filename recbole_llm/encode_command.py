@@ -27,18 +27,6 @@ from recbole_llm.text.models import EncoderSpec
 from recbole_llm.text.shelf import MOST_SHARDS, ShardWorker, Shelf
 from recbole_llm.text.stream import ItemFile
 
-USAGE = """\
-usage: recbole-llm encode --dataset=D [--key=value ...]
-       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
-                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
-
-Encodes item texts into the vector cache, where training finds them. With --shards all texts of
-D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
-a command that was stopped goes on where it was. See docs/encoders.md.
-
-  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
-  --workers        the most actors at a time, each with a copy of the model
-  --gpus, --cpus   what each actor has"""
 OPTIONS = ("shards", "items", "address", "gpus", "cpus", "workers")
 PLACE = "recbole-llm encode"
 

@@ -11,16 +11,17 @@ from recbole_llm.bench.checks import DEFAULT_DATA, check_suite, has_data
 from recbole_llm.bench.plan import Planned, plan, plan_lines, to_run
 from recbole_llm.bench.ray_runner import RayRunner
 from recbole_llm.bench.runner import Runner, run_here, write_plan
+from recbole_llm.bench.sharing import runs_elsewhere, take_over
 from recbole_llm.bench.sources import Executor, needed_sources, source_lines
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.parsing import split_command
 
 PLACE = "recbole-llm bench"
 FLAGS = ("plan", "force")
-OPTIONS = ("results", "only", "seeds", "seed", "data_path", "address", "gpus", "cpus")
+OPTIONS = ("results", "only", "seeds", "seed", "data_path", "address", "gpus", "cpus", "from")
 USAGE = """\
 usage: recbole-llm bench SUITE.yaml [--plan] [--force] [--results DIR] [--only TEXT]
-                         [--seeds 1,2] [--data_path FOLDER]
+                         [--seeds 1,2] [--data_path FOLDER] [--from DIR,DIR]
                          [--address auto] [--gpus 0.25] [--cpus 1]
 
 Runs what a suite wants and DIR (results/<suite>) has no record of; a run that was stopped goes on.
@@ -30,6 +31,8 @@ Runs what a suite wants and DIR (results/<suite>) has no record of; a run that w
   --only       the runs whose ruler, dataset and label contain TEXT
   --seeds      the runs with these seeds
   --data_path  the folder of datasets: FOLDER/<dataset>/<dataset>.inter
+  --from       take the records of runs of the same model, dataset, seed and settings from other
+               folders of results, where another suite has made them
   --address    run on a Ray cluster; auto: the one of this machine
   --gpus, --cpus   what each run has; several run at a time, as Ray tasks
 
@@ -47,6 +50,7 @@ class Request:
     only: str | None
     seeds: tuple[int, ...] | None
     data_path: Path | None
+    others: tuple[Path, ...]
     executor: Executor
 
 
@@ -68,19 +72,24 @@ def bench(argv: Sequence[str], say: Callable[[str], None]) -> None:
         say(f"note: {note}")
     chosen = _chosen(planned, request)
     missing = to_run(chosen, is_forced=request.is_forced)
+    made = runs_elsewhere(missing, request.others)
     for line in [*source_lines(missing), *plan_lines(chosen, is_forced=request.is_forced)]:
         say(line)
+    for place, record in made.items():
+        say(f"of these {place.name} is taken from {record.path}")
     if request.is_plan:
         return
-    _require_data(missing, request.data_path)
+    rest = [one for one in missing if one.record not in made]
+    _require_data(rest, request.data_path)
     write_plan(request.results, suite, specs)
+    take_over(missing, made)
     Runner(
         suite=suite,
         data_path=request.data_path or DEFAULT_DATA,
         is_forced=request.is_forced,
         say=say,
         executor=request.executor,
-    ).run(missing)
+    ).run(rest)
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -93,6 +102,8 @@ def parse(argv: Sequence[str]) -> Request:
     files, given, flags = split_command(
         argv, place=PLACE, wants="one suite", options=OPTIONS, flags=FLAGS, problems=problems
     )
+    if "force" in flags and "from" in given:
+        problems.append("--force and --from are given. Keep one.")
     if {"seed", "seeds"} <= given.keys():
         problems.append("--seed and --seeds are given. Keep one.")
     seeds = _numbers(given.get("seeds", given.get("seed")), problems)
@@ -109,6 +120,7 @@ def parse(argv: Sequence[str]) -> Request:
         only=given.get("only"),
         seeds=seeds,
         data_path=Path(given["data_path"]) if "data_path" in given else None,
+        others=tuple(map(Path, given["from"].split(","))) if "from" in given else (),
         executor=RayRunner(address=given.get("address"), gpus=gpus or 0.0, cpus=cpus or 1.0)
         if on_ray
         else run_here,

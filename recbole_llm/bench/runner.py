@@ -144,12 +144,12 @@ class Runner:
 
     def _keep(self, one: Planned, outcome: Outcome) -> bool:
         """Write the record or the failure of a run, and tell whether it is a record."""
-        facts = _facts(one.spec)
+        facts = facts_of(one.spec)
         error = outcome.error
         if outcome.result is not None:
             record = {**of_all_machines(outcome.result), **facts}
             if not (problems := record_problems(record)):
-                _write_record(one, record, outcome.ranks)
+                keep_record(one, record, outcome.ranks)
                 score = record["test_result"][self.suite.metric]
                 self.say(f"  done in {duration(outcome.seconds)}: {self.suite.metric} {score:.4f}")
                 return True
@@ -234,13 +234,14 @@ def _word(key: str, value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _facts(spec: RunSpec) -> dict[str, Any]:
+def facts_of(spec: RunSpec) -> dict[str, Any]:
+    """Return what the suite says of a run."""
     keys = ("suite", "ruler", "label", "role", "spec_id")
     facts = {key: getattr(spec, key) for key in keys}
     return facts | {"spec": spec.facts, "command": command_of(spec)}
 
 
-def _write_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) -> None:
+def keep_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) -> None:
     """Write ranks, then the record; only then is the run done."""
     one.record.parent.mkdir(parents=True, exist_ok=True)
     ranks_file = ranks_path(one.record)

@@ -47,6 +47,13 @@ def test_a_row_re_ranks_the_run_of_its_seed(bench, write_suite) -> None:
     assert bench(path) == 0 and len(bench.jobs) == 4
 
 
+def test_lists_that_are_put_in_order_are_not_taken_from_another_suite(bench, write_suite) -> None:
+    """Their model is needed."""
+    assert bench(write_suite(models={"A": rows()["LSTM"]}, seeds=[1])) == 0
+    assert bench(write_suite("other", models=rows(), seeds=[1]), "--from=results/toy") == 0
+    assert [job.model for job in bench.jobs[1:]] == ["LLMInterestLSTM", "LLMInterestClassifier"]
+
+
 def test_other_settings_of_the_lists_are_another_run(bench, write_suite) -> None:
     changed = rows()
     changed["LSTM"]["settings"] = {"item_features": "id", "embedding_size": 16}

@@ -51,6 +51,32 @@ def test_a_record_is_the_result_and_what_the_suite_says_of_it(bench, write_suite
     }  # fmt: skip
 
 
+def test_runs_that_another_suite_has_made_are_taken_over(bench, write_suite) -> None:
+    """Under their own names, with their ranks, and as runs of this suite."""
+    assert bench(write_suite(seeds=[1])) == 0
+    models = {
+        "the same": {"model": "LLMInterestLSTM", "settings": {"embedding_size": 8}},
+        "other": {"model": "LLMInterestLSTM", "settings": {"hidden_size": 4}},
+    }
+    suite = write_suite("more", seeds=[1], models=models)
+    assert bench(suite, "--from=results/toy", "--plan") == 0
+    assert "is taken from results/toy/toy/LSTM--seed1--" in bench.out
+    assert not Path("results/more").exists()
+    assert bench(suite, "--from=results/toy") == 0
+    assert [job.settings.get("hidden_size") for job in bench.jobs] == [None, None, 4]
+    records = {record.facts["label"]: record for record in read_records(Path("results/more"))[0]}
+    origin, same = read_records(RESULTS)[0][0], records["the same"]
+    assert same.facts["taken_from"] == origin.path.as_posix()
+    assert {**origin.facts, "suite": "more", "label": "the same"} == {
+        key: value for key, value in same.facts.items() if key != "taken_from"
+    }
+    assert same.ranks.read_bytes() == origin.ranks.read_bytes()
+    assert "taken_from" not in records["other"].facts
+    assert bench(suite, "--from=results/toy") == 0 and len(bench.jobs) == 3
+    assert bench(write_suite("new", seeds=[1], models=models), "--from=results/nowhere") == 2
+    assert "results/nowhere is not there" in bench.err
+
+
 def test_plan_writes_and_runs_nothing(bench, write_suite) -> None:
     assert bench(write_suite(), "--plan") == 0
     assert bench.jobs == [] and not Path("results").exists() and not Path("saved").exists()

@@ -1,0 +1,50 @@
+"""Runs that another suite has made: one of the same spec is the same run, and is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_llm.bench.plan import Planned
+from recbole_llm.bench.results import Record, read_records
+from recbole_llm.bench.runner import facts_of, keep_record
+from recbole_llm.errors import RequestError
+
+
+def runs_elsewhere(planned: Sequence[Planned], folders: Sequence[Path]) -> dict[Path, Record]:
+    """Return the records of planned runs that other folders of results hold.
+
+    A run that another one re-ranks is made anew, since its model is needed.
+
+    Args:
+        planned: The runs that are to be run.
+        folders: Folders of results; what a former one holds is taken from there.
+
+    Returns:
+        Where the record of a run belongs, with the record of the same model, dataset, seed and
+        settings.
+
+    Raises:
+        RequestError: If a folder is not there.
+    """
+    if lost := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise RequestError(
+            f"--from: {', '.join(lost)} is not there. Name folders of results, as results/ml-100k."
+        )
+    made = [record for folder in reversed(folders) for record in read_records(folder)[0]]
+    by_spec = {record.facts["spec_id"]: record for record in made}
+    needed = {one.spec.reranked.path for one in planned if one.spec.reranked is not None}
+    return {
+        one.record: by_spec[one.spec.spec_id]
+        for one in planned
+        if one.spec.spec_id in by_spec and one.spec.path not in needed
+    }
+
+
+def take_over(planned: Sequence[Planned], found: dict[Path, Record]) -> None:
+    """Write the records of runs that are made, with their ranks, as those of this suite's rows."""
+    for one in planned:
+        if (record := found.get(one.record)) is not None:
+            ranks = None if record.ranks is None else record.ranks.read_bytes()
+            origin = {"taken_from": record.path.as_posix()}
+            keep_record(one, {**record.facts, **facts_of(one.spec), **origin}, ranks)

@@ -32,7 +32,8 @@ WHOM is one of
 Prints the -k best items with titles and scores, as a table or, with --json, as one line of JSON.
 Items of the history are left out unless --filter_seen=False. --items adds items that the run has
 not seen, by their text. --approximate searches an index of faiss (extra faiss), which can pay for
-many requests of millions of items. The run's data is not needed (docs/recommend.md)."""
+many requests of millions of items. An empty line of a file is a user of whom nothing is known:
+they get the most popular items. The run's data is not needed (docs/recommend.md)."""
 WHOM = ("user", "history", "text")
 FILES = {"users": "user", "histories": "history", "texts": "text"}
 OPTIONS = ("run", "k", "items", "filter_seen", "device", *WHOM, *FILES)
@@ -108,7 +109,7 @@ def _request(kind: str, words: str) -> Request:
         return Request(user=words)
     if kind == "history":
         return Request(history=tuple(words.split()))
-    return Request(texts=tuple(words.split("|")))
+    return Request(texts=tuple(words.split("|")) if words.strip() else ())
 
 
 def lines_of(option: str, path: Path) -> list[str]:
@@ -130,7 +131,9 @@ def lines_of(option: str, path: Path) -> list[str]:
 
 
 def _as_json(request: Request, found: Sequence[Recommendation]) -> str:
-    asked: dict[str, Any] = {key: value for key, value in asdict(request).items() if value}
+    asked: dict[str, Any] = {
+        key: value for key, value in asdict(request).items() if value is not None
+    }
     answer = asked | {"items": [asdict(one) for one in found]}
     return json.dumps(answer, ensure_ascii=False, allow_nan=False)
 

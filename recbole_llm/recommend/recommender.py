@@ -7,7 +7,6 @@ R requests ranked at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from recbole_llm.data.encoders import text_encoder
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
+from recbole_llm.recommend.lists import Recommendation, popular_list
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.new_items import read_new_items
 from recbole_llm.recommend.requests import Request, Requests
@@ -32,21 +32,6 @@ from recbole_llm.settings import Settings
 from recbole_llm.train.scorers import TILE, last_interests
 
 BATCH = 1024  # requests whose histories are read together
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """A recommended item.
-
-    Attributes:
-        item: Raw item id.
-        title: Its title, None where it has none.
-        score: The model's score, by which a list is ordered.
-    """
-
-    item: str
-    title: str | None
-    score: float
 
 
 class Recommender:
@@ -170,7 +155,7 @@ class Recommender:
     def for_history(
         self, items: Sequence[str], *, k: int = 10, filter_seen: bool = True
     ) -> list[Recommendation]:
-        """Recommend after a history of raw item ids, oldest first."""
+        """Recommend after a history of raw item ids, oldest first; without any, what is popular."""
         request = Request(history=tuple(items))
         return next(self.for_all([request], k=k, filter_seen=filter_seen))
 
@@ -209,6 +194,8 @@ class Recommender:
     ) -> Iterator[list[Recommendation]]:
         """Recommend to many; what is wrong with any request is raised before the first list.
 
+        Where a history is empty the list is :meth:`most_popular`.
+
         Args:
             requests: Users, histories or texts.
             k: Length of a list; shorter where fewer items are left.
@@ -219,11 +206,11 @@ class Recommender:
             One list a request, in their order.
 
         Raises:
-            RequestError: If a user or an item is unknown, a history is empty, or ``k`` is larger
-                than the catalogue; all that is wrong at once.
+            RequestError: If a user or an item is unknown, or ``k`` is larger than the catalogue;
+                all that is wrong at once.
         """
         problems = self._wrong_length(k)
-        histories, texts = self.requests.rows_of(requests, problems=problems)
+        histories, texts = self.requests.rows_of(requests, problems=problems, may_be_empty=True)
         if problems:
             raise RequestError(all_problems("recommend", problems))
         table = torch.cat([self.table, self.vectors(texts)]) if texts else self.table
@@ -254,16 +241,26 @@ class Recommender:
         filter_seen: bool,
         show_progress: bool,
     ) -> Iterator[list[Recommendation]]:
-        with tqdm(total=len(histories), desc="Recommend", disable=not show_progress) as bar:
-            for begin in range(0, len(histories), BATCH):
-                part = histories[begin : begin + BATCH]
-                interests = self.interests(part, table)
-                for at in range(0, len(part), TILE):
-                    tile = part[at : at + TILE]
-                    yield from self.ranked(
-                        interests[at : at + TILE], tile if filter_seen else None, k=k
-                    )
-                    bar.update(len(tile))
+        read = [history for history in histories if len(history)]
+        lists = self._lists_read(read, table=table, k=k, filter_seen=filter_seen)
+        for history in tqdm(histories, desc="Recommend", disable=not show_progress):
+            yield next(lists) if len(history) else self.most_popular(k)
+
+    def most_popular(self, k: int = 10) -> list[Recommendation]:
+        """Return the items that most events of the run's users are of, with their numbers."""
+        return popular_list(self.requests.events, items=self.items, titles=self.titles, k=k)
+
+    def _lists_read(
+        self, histories: Sequence[Tensor], *, table: Tensor, k: int, filter_seen: bool
+    ) -> Iterator[list[Recommendation]]:
+        for begin in range(0, len(histories), BATCH):
+            part = histories[begin : begin + BATCH]
+            interests = self.interests(part, table)
+            for at in range(0, len(part), TILE):
+                tile = part[at : at + TILE]
+                yield from self.ranked(
+                    interests[at : at + TILE], tile if filter_seen else None, k=k
+                )
 
     @torch.no_grad()
     def interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:

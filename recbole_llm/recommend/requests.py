@@ -23,7 +23,7 @@ class Request:
 
     Attributes:
         user: Raw id of a user of the run's data.
-        history: Raw item ids, oldest first.
+        history: Raw item ids, oldest first; none of a new user.
         texts: Texts in place of items, oldest first.
     """
 
@@ -50,13 +50,14 @@ class Requests:
         self.rows |= {item: row for row, item in enumerate(ids, start=first)}
 
     def rows_of(
-        self, requests: Sequence[Request], *, problems: list[str]
+        self, requests: Sequence[Request], *, problems: list[str], may_be_empty: bool = False
     ) -> tuple[list[Tensor], list[str]]:
         """Return the rows of each request's history, ``(L,)``, and the texts that need vectors.
 
         Args:
             requests: The requests.
             problems: Gets what is wrong with them.
+            may_be_empty: Whether a history may be empty, where the run keeps events.
 
         Returns:
             Rows from N on are those of the texts, in their order.
@@ -66,7 +67,11 @@ class Requests:
         found = []
         for number, request in enumerate(requests, start=1):
             unread.where = f"request {number} of {len(requests)}: " if len(requests) > 1 else ""
-            found.append(torch.tensor(self._rows(request, texts, unread), dtype=torch.int64))
+            known = len(unread.found)
+            rows = self._rows(request, texts, unread)
+            if not rows and len(unread.found) == known:
+                self._check_empty(request, unread, may_be_empty=may_be_empty)
+            found.append(torch.tensor(rows, dtype=torch.int64))
         problems += unread.told()
         return found, list(texts)
 
@@ -75,13 +80,11 @@ class Requests:
             return self._events_of(request.user, problems)
         if request.texts is not None:
             words = [" ".join(text.split()) for text in request.texts]
-            if not words or not all(words):
+            if not all(words):
                 problems.add("texts: a history must be one text or more, none of them empty.")
             new = len(self.rows) + 1
             return [new + texts.setdefault(text, len(texts)) for text in words]
         items = request.history or ()
-        if not items:
-            problems.add("history: must name at least one item; received none.")
         for item in dict.fromkeys(items):
             if item not in self.rows:
                 problems.add_unknown("item", item, self.rows)
@@ -96,11 +99,18 @@ class Requests:
             problems.add_unknown("user", user, self.users)
         else:
             at = self.users[user]
-            rows = list(map(int, self.events[self.ends[at] : self.ends[at + 1]]))
-            if not rows:
-                problems.add(f"user: {user!r} has no events in the run's data. Give a history.")
-            return rows
+            return list(map(int, self.events[self.ends[at] : self.ends[at + 1]]))
         return []
+
+    def _check_empty(self, request: Request, problems: _Problems, *, may_be_empty: bool) -> None:
+        if may_be_empty and len(self.events):
+            return
+        if request.user is not None:
+            problems.add(f"user: {request.user!r} has no events in the run's data. Give a history.")
+        elif may_be_empty:
+            problems.add("history: is empty, and the run keeps no events to say what is popular.")
+        else:
+            problems.add("history: must have at least one item or text; received none.")
 
 
 class _Problems:

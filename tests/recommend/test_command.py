@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,8 @@ def test_seen_items_are_kept_when_asked_for(trained, capsys, shop) -> None:
 def test_a_file_is_answered_line_by_line(trained, recommender, tmp_path: Path, capsys) -> None:
     for option, lines in {
         "users": ["u3", "u1", "u3"],
-        "histories": ["i1 i2", "i3"],
-        "texts": ["w1 | w2", "w3 w4"],
+        "histories": ["i1 i2", "", "i3"],
+        "texts": ["w1 | w2", "w3 w4", " "],
     }.items():
         file = tmp_path / option
         file.write_text("\r\n".join(lines) + "\r\n")
@@ -57,6 +58,9 @@ def test_a_file_is_answered_line_by_line(trained, recommender, tmp_path: Path, c
             expected = [recommender.for_user(user, k=2) for user in lines]
             found = [[item["item"] for item in one["items"]] for one in answers]
             assert found == [[one.item for one in items] for items in expected]
+        else:  # an empty line is a user of whom nothing is known
+            (empty,) = (one for one in answers if [] in one.values())
+            assert empty["items"] == [asdict(one) for one in recommender.most_popular(2)]
 
 
 def test_new_items_come_from_a_file(trained, tmp_path: Path, capsys) -> None:

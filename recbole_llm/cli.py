@@ -16,51 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from recbole_llm import usage
 from recbole_llm.errors import RecBoleLLMError, RequestError, unknown_name
 
 TRACEBACK = "RECBOLE_LLM_TRACEBACK"
-USAGE_RUN = """\
-usage: run_recbole --model=M --dataset=D [--config_files "a.yaml b.yaml"] [--nproc=K]
-                   [--key=value ...]
-       run_recbole --resume=RUN_DIR
-
-Trains a model of recbole-llm or of RecBole on a dataset and tests it. Settings are RecBole's and
-ours (docs/settings.md), nested ones as --eval_args.mode=full. --nproc=K trains in K processes, one
-a GPU, or on the CPU. --resume goes on with a run that was stopped, as if it had not been. The log
-goes to stderr; the last line of stdout is the result as JSON."""
-
-USAGE = """\
-usage: recbole-llm COMMAND ...
-
-  check FILE...                          validate YAML settings and suites, all problems at once
-  encode --dataset=D [--shards=K]        encode a dataset's item texts into the cache
-  ensemble RUN_DIR... [--filter_seen=B]  evaluate the mean scores of several runs, as of other seeds
-  rerank RUN_DIR --by=RUN_DIR [--top=20] put a run's lists in the order of a purchase classifier
-  dataset NAME [--from PLACE]            official release of a dataset to atomic files
-  dataset --stats NAME [--out FILE.png]  what a dataset is like, in numbers and a picture
-  bench SUITE.yaml                       run what a suite wants and its results do not have
-  tune SWEEP.yaml                        try settings, choose on validation, test the winner once
-  recommend --run=DIR --user=ID          what a finished run recommends, to anyone
-  trajectory RUN --user=ID --out=DIR     how a user's interest moved, in pictures and numbers
-  explain RUN --user=ID [--item=ID]      which events and words an item is recommended for
-  update --run=DIR --inter=FILE          train a finished run on new events, into a new run
-  leaderboard DIR [--out=DIR]            tables, figures and a page of the results that bench left
-
-run_recbole --model=M --dataset=D trains and tests a model."""
-OWN_HELP = ("bench", "encode", "tune", "recommend", "trajectory", "explain", "update")
-
-USAGE_ENCODE = """\
-usage: recbole-llm encode --dataset=D [--key=value ...]
-       recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]
-                          [--address=auto] [--workers=W] [--gpus=1] [--cpus=1]
-
-Encodes item texts into the vector cache, where training finds them. With --shards all texts of
-D.item, or of FILE (.item or .parquet), are encoded in K parts, of which one is in memory at a time;
-a command that was stopped goes on where it was. See docs/encoders.md.
-
-  --address        on a Ray cluster whose machines share text_cache_dir; auto: the one here
-  --workers        the most actors at a time, each with a copy of the model
-  --gpus, --cpus   what each actor has"""
+HELP = {"-h", "--help"}
 
 
 def run_recbole_command(argv: Sequence[str] | None = None) -> int:
@@ -105,8 +65,9 @@ def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> i
 
 
 def _dispatch(argv: Sequence[str]) -> None:
-    if not argv or ({"-h", "--help"} & set(argv) and argv[0] not in OWN_HELP):
-        print(USAGE)
+    wants_help = not argv or bool(HELP & set(argv))
+    if wants_help and (not argv or argv[0] not in usage.COMMANDS):
+        print(usage.ALL)
         return
     commands = {
         "check": _check,
@@ -125,6 +86,9 @@ def _dispatch(argv: Sequence[str]) -> None:
     name, *rest = argv
     if name not in commands:
         raise RequestError(unknown_name("command", name, commands))
+    if wants_help or not rest:
+        print(usage.COMMANDS[name])
+        return
     commands[name](rest)
 
 
@@ -140,8 +104,8 @@ def _request(argv: Sequence[str]) -> tuple[dict[str, str], list[str] | None]:
 
 
 def _run_recbole(argv: Sequence[str]) -> None:
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_RUN)
+    if not argv or HELP & set(argv):
+        print(usage.RUN)
         return
     arguments, files = _request(argv)
     resume, nproc = arguments.pop("resume", None), arguments.pop("nproc", None)
@@ -165,11 +129,8 @@ def _check(argv: Sequence[str]) -> None:
     require_recbole()
     from recbole_llm.bench.checks import check_suite, is_suite
     from recbole_llm.checks import check_file
-    from recbole_llm.errors import all_problems
     from recbole_llm.sweep.checks import check_sweep, is_sweep
 
-    if not argv:
-        raise RequestError("recbole-llm check: name at least one YAML file.")
     problems = []
     for name in argv:
         try:
@@ -182,13 +143,10 @@ def _check(argv: Sequence[str]) -> None:
         except RequestError as error:
             problems.append(str(error))
     if problems:
-        raise RequestError(all_problems("recbole-llm check", problems))
+        raise RequestError("\n".join(problems))
 
 
 def _encode(argv: Sequence[str]) -> None:
-    if not argv or {"-h", "--help"} & set(argv):
-        print(USAGE_ENCODE)
-        return
     from recbole_llm.compat import require_recbole
 
     require_recbole()
@@ -271,14 +229,11 @@ def _tune(argv: Sequence[str]) -> None:
 
 
 def _run_own(place: str, argv: Sequence[str], *say: Callable[..., None]) -> None:
-    """Run a command of a module that has its help in USAGE; a result is printed as JSON."""
+    """Run a command of a module; a result is printed as JSON."""
     from recbole_llm.compat import require_recbole
     from recbole_llm.plugin import load
 
     require_recbole()
-    if not argv or {"-h", "--help"} & set(argv):
-        print(load(f"{place.partition(':')[0]}:USAGE"))
-        return
     result = load(place)(argv, *say)
     if result is not None:
         _print_json(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,22 @@ def split_command(
     elif found:
         raise RequestError(all_problems(place, found))
     return plain, given, chosen
+
+
+def run_named(words: Sequence[str], given: Mapping[str, str], problems: list[str]) -> str:
+    """Return the run that a command line names: RUN, or --run=RUN, once.
+
+    Args:
+        words: Its plain words.
+        given: Its options.
+        problems: Gets what is wrong.
+    """
+    runs = [*words, *([given["run"]] if "run" in given else [])]
+    if len(runs) == 1:
+        return runs[0]
+    received = " ".join(runs) or "none"
+    problems.append(f"name one run directory, as RUN or --run=RUN; received {received}.")
+    return ""
 
 
 class StrictLoader(yaml.SafeLoader):

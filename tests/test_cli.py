@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from recbole_llm import usage
 from recbole_llm.cli import main, run_recbole_command
 
 
@@ -50,6 +51,14 @@ def test_help(capsys) -> None:
     assert run_recbole_command(["--model=SASRec", "--help"]) == 0
     assert main(["--help"]) == 0
     assert "run_recbole --model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", usage.COMMANDS)
+def test_each_command_has_help(name: str, capsys) -> None:
+    assert main([name, "--help"]) == 0 and main([name]) == 0
+    assert capsys.readouterr().out == 2 * f"{usage.COMMANDS[name]}\n"
+    assert usage.COMMANDS[name].startswith(f"usage: recbole-llm {name} ")
+    assert f"\n  {name} " in usage.ALL
 
 
 def test_check_names_all_problems_of_all_files(tmp_path: Path, capsys) -> None:

@@ -19,24 +19,6 @@ from recbole_llm.parsing import split_command
 PLACE = "recbole-llm bench"
 FLAGS = ("plan", "force")
 OPTIONS = ("results", "only", "seeds", "seed", "data_path", "address", "gpus", "cpus", "from")
-USAGE = """\
-usage: recbole-llm bench SUITE.yaml [--plan] [--force] [--results DIR] [--only TEXT]
-                         [--seeds 1,2] [--data_path FOLDER] [--from DIR,DIR]
-                         [--address auto] [--gpus 0.25] [--cpus 1]
-
-Runs what a suite wants and DIR (results/<suite>) has no record of; a run that was stopped goes on.
-
-  --plan       say what is wanted, present, missing and failed and how long it may take; run nothing
-  --force      run all again, from the beginning
-  --only       the runs whose ruler, dataset and label contain TEXT
-  --seeds      the runs with these seeds
-  --data_path  the folder of datasets: FOLDER/<dataset>/<dataset>.inter
-  --from       take the records of runs of the same model, dataset, seed and settings from other
-               folders of results, where another suite has made them
-  --address    run on a Ray cluster; auto: the one of this machine
-  --gpus, --cpus   what each run has; several run at a time, as Ray tasks
-
-Exit code 1: a run failed; it is tried again at the next call. See docs/benchmarks.md."""
 
 
 @dataclass(frozen=True, kw_only=True)

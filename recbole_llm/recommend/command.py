@@ -12,28 +12,12 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_llm.errors import RequestError, all_problems
-from recbole_llm.parsing import parse_value, split_command
-from recbole_llm.recommend.recommender import Recommendation, Recommender
+from recbole_llm.parsing import parse_value, run_named, split_command
+from recbole_llm.recommend.lists import Recommendation
+from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
 
 PLACE = "recbole-llm recommend"
-USAGE = """\
-usage: recbole-llm recommend --run=DIR WHOM [-k 10] [--items=FILE.item] [--filter_seen=False]
-                             [--json] [--device=cuda] [--trust_remote_code] [--approximate]
-
-WHOM is one of
-  --user=ID            a user of the run's data, after all of their events
-  --history="ID ID"    a history of item ids, oldest first
-  --text="TEXT | TEXT" a history of texts, oldest first
-  --users=FILE         one of these a line (UTF-8), answered in JSON, a line each
-  --histories=FILE
-  --texts=FILE
-
-Prints the -k best items with titles and scores, as a table or, with --json, as one line of JSON.
-Items of the history are left out unless --filter_seen=False. --items adds items that the run has
-not seen, by their text. --approximate searches an index of faiss (extra faiss), which can pay for
-many requests of millions of items. An empty line of a file is a user of whom nothing is known:
-they get the most popular items. The run's data is not needed (docs/recommend.md)."""
 WHOM = ("user", "history", "text")
 FILES = {"users": "user", "histories": "history", "texts": "text"}
 OPTIONS = ("run", "k", "items", "filter_seen", "device", *WHOM, *FILES)
@@ -45,10 +29,10 @@ def recommend(argv: Sequence[str], say: Callable[[str], None]) -> None:
     Raises:
         RequestError: If the request is wrong; all that is wrong with its words at once.
     """
-    given, chosen = _options(argv)
+    run, given, chosen = _options(argv)
     requests, is_batch = _requests(given)
     recommender = Recommender.load(
-        given["run"],
+        run,
         new_items=given.get("items"),
         device=given.get("device", "cpu"),
         trust_remote_code="trust_remote_code" in chosen,
@@ -66,21 +50,20 @@ def recommend(argv: Sequence[str], say: Callable[[str], None]) -> None:
         say(_as_json(request, found) if is_json else as_table(found))
 
 
-def _options(argv: Sequence[str]) -> tuple[dict[str, str], set[str]]:
-    """Return the options and flags, if they make a request."""
+def _options(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:
+    """Return the run, the options and flags, if they make a request."""
     problems: list[str] = []
-    _, given, chosen = split_command(
+    words, given, chosen = split_command(
         [f"-{word}" if word.partition("=")[0] == "-k" else word for word in argv],
         place=PLACE,
-        wants="options only",
+        wants="one run directory",
         options=OPTIONS,
         flags=("json", "trust_remote_code", "approximate"),
-        num_words=0,
+        num_words=None,
         problems=problems,
     )
     whom = [name for name in (*WHOM, *FILES) if name in given]
-    if "run" not in given:
-        problems.append("--run: name the directory of a run.")
+    run = run_named(words, given, problems)
     if len(whom) != 1:
         known = ", ".join(f"--{name}" for name in (*WHOM, *FILES))
         received = ", ".join(f"--{name}" for name in whom) or "none"
@@ -92,7 +75,7 @@ def _options(argv: Sequence[str]) -> tuple[dict[str, str], set[str]]:
         problems.append(f"--filter_seen: must be true or false, received {filter_seen!r}.")
     if problems:
         raise RequestError(all_problems(PLACE, problems))
-    return given, chosen
+    return run, given, chosen
 
 
 def _requests(given: Mapping[str, str]) -> tuple[list[Request], bool]:
@@ -120,6 +103,10 @@ def lines_of(option: str, path: Path) -> list[str]:
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise RequestError(
+            f"--{option}: {path}: no such file. Name one that has one of {option} a line."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(
             f"--{option}: {path} is no UTF-8 file that can be read ({error})."

@@ -15,7 +15,8 @@ from recbole_llm.model.evolution import Past
 from recbole_llm.recommend.requests import Request
 
 if TYPE_CHECKING:
-    from recbole_llm.recommend.recommender import Recommendation, Recommender
+    from recbole_llm.recommend.lists import Recommendation
+    from recbole_llm.recommend.recommender import Recommender
 
 
 class InterestState:

@@ -23,21 +23,6 @@ from recbole_llm.sweep.report import require_packages, write_report
 from recbole_llm.sweep.search import Search, place_of
 from recbole_llm.sweep.specs import Sweep
 
-USAGE = """\
-usage: recbole-llm tune SWEEP.yaml [--resume] [--results DIR] [--best FILE] [--data_path FOLDER]
-                        [--address auto] [--work DIR]
-
-Tries settings of a model, chooses the best on validation, trains it under several seeds and tests
-it once. Every trial is a file in DIR (results/tuning/<sweep>) from its first epoch on.
-
-  --resume     go on with what DIR holds: only what is missing runs
-  --best       the YAML that is written (best/<model>@<dataset>.yaml beside the sweep)
-  --data_path  the folder of datasets: FOLDER/<dataset>/<dataset>.inter
-  --address    run on a Ray cluster; auto: the one of this machine
-  --work       folder of what lasts as long as the sweep (saved/tune/<sweep>); on a cluster of
-               several machines one that they share
-
-Exit code 1: no trial was sound, or a run of the winner failed. See docs/tuning.md."""
 OPTIONS = ("results", "best", "data_path", "address", "work")
 
 

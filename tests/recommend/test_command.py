@@ -35,6 +35,13 @@ def test_json_is_one_line(trained, words, capsys, shop) -> None:
     assert all(one["title"] == shop.title(one["item"]) for one in answer["items"])
 
 
+def test_a_run_is_named_by_a_word_or_an_option(trained, capsys) -> None:
+    words = ["--user=u1", "--json"]
+    assert run(capsys, str(trained()), *words) == run(capsys, f"--run={trained()}", *words)
+    assert main(["recommend", "a", "--run=b", "--user=u1"]) == 2
+    assert "received a b" in capsys.readouterr().err
+
+
 def test_seen_items_are_kept_when_asked_for(trained, capsys, shop) -> None:
     words = [f"--run={trained()}", "--user=u1", "--json", f"-k={shop.num_items}"]
     left = json.loads(run(capsys, *words))["items"]
@@ -73,14 +80,14 @@ def test_new_items_come_from_a_file(trained, tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--user=u1"], ["--run: name"]),
+        (["--user=u1"], ["name one run directory, as RUN or --run=RUN; received none"]),
         (["--run=RUN"], ["give one of --user", "received none"]),
         (["--run=RUN", "--user=u1", "--text=a"], ["received --user, --text"]),
         (["--run=RUN", "--user=u1", "-k", "many"], ["-k: must be a number"]),
         (["--run=RUN", "--user=u1", "--filter_seen=2"], ["--filter_seen: must be true or false"]),
         (["--run=RUN", "--usr=u1"], ["unknown option '--usr'", "'--user'", "received none"]),
         (["--run=RUN", "--user=u1", "--device=tpu"], ["device: must be cpu"]),
-        (["--run=RUN", "--users=none.txt"], ["none.txt is no UTF-8 file"]),
+        (["--run=RUN", "--users=none.txt"], ["--users: none.txt: no such file"]),
         (["--run=RUN", "--user=nobody"], ["unknown user 'nobody'"]),
         (["--run=.", "--user=u1"], ["config.json"]),
         (["--run=RUN", "--user=u1", "-k", "99"], ["k: must be 1 to 45"]),

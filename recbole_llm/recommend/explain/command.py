@@ -10,26 +10,16 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.parsing import split_command
+from recbole_llm.parsing import run_named, split_command
 from recbole_llm.recommend.command import as_table
 from recbole_llm.recommend.explain.counterfactual import Case, Influence, Standing
 from recbole_llm.recommend.explain.words import Attribution, attribute
-from recbole_llm.recommend.recommender import Recommendation, Recommender
+from recbole_llm.recommend.lists import Recommendation
+from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
 
 PLACE = "recbole-llm explain"
-USAGE = """\
-usage: recbole-llm explain RUN (--user=ID | --history="ID ID") [--item=ID] [--event=N]
-                           [--instead=ID] [-k 10] [--words] [--json] [--device=cuda]
-                           [--trust_remote_code]
-
-Why a finished run recommends an item (--item, or its first recommendation): what each event of the
-history does for it, as the model itself says when it reads the history without the event.
---event=N adds the list that there would be without event N; --event=N --instead=ID the list if that
-event had been of another item, and --instead=ID alone where the item would stand, event by event.
---words adds which words of which titles the item's score comes from, by integrated gradients. The
-run's data is not needed (docs/movement.md)."""
-OPTIONS = ("user", "history", "item", "event", "instead", "k", "device")
+OPTIONS = ("run", "user", "history", "item", "event", "instead", "k", "device")
 
 
 def explain(argv: Sequence[str], say: Callable[[str], None]) -> None:
@@ -152,8 +142,10 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:
         wants="one run directory",
         options=OPTIONS,
         flags=("words", "json", "trust_remote_code"),
+        num_words=None,
         problems=problems,
     )
+    run = run_named(words, given, problems)
     if ("user" in given) == ("history" in given):
         problems.append("give one of --user, --history.")
     for name, what in {"event": "the number of an event", "k": "a number of items"}.items():
@@ -162,4 +154,4 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:
             problems.append(f"{dashes}{name}: must be {what}, received {given[name]!r}.")
     if problems:
         raise RequestError(all_problems(PLACE, problems))
-    return words[0], given, chosen
+    return run, given, chosen

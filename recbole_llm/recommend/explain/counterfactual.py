@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.recommend.recommender import Recommendation, Recommender
+from recbole_llm.recommend.lists import Recommendation
+from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
 from recbole_llm.train.scorers import TILE, standardised, tile_scores
 

@@ -9,24 +9,14 @@ from typing import Any
 
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.files import write_files
-from recbole_llm.parsing import split_command
+from recbole_llm.parsing import run_named, split_command
 from recbole_llm.recommend.command import lines_of
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
 from recbole_llm.recommend.trajectory.atlas import Atlas
 
 PLACE = "recbole-llm trajectory"
-USAGE = """\
-usage: recbole-llm trajectory RUN (--user=ID | --history="ID ID") --out=DIR [--device=cuda]
-       recbole-llm trajectory RUN --gallery [--users=FILE | --most=12] --out=DIR
-
-How the interest of a user of a finished run moved: after each of their events, the genres, words
-and items that it was nearest to, how far the event moved it, and where it turned; the current and
-the long-term interest apart. Writes trajectory.json and, as PNG and SVG, a heat map over time, a
-path in a plane and the drift of each step. --gallery writes one page, index.html, of the users of
-a file, one a line, or of some drawn at random. The run's data is not needed
-(docs/movement.md)."""
-OPTIONS = ("user", "history", "out", "users", "most", "device")
+OPTIONS = ("run", "user", "history", "out", "users", "most", "device")
 
 
 def trajectory(argv: Sequence[str]) -> dict[str, Any]:
@@ -42,14 +32,17 @@ def trajectory(argv: Sequence[str]) -> dict[str, Any]:
         raise RequestError(
             f"{PLACE}: needs {error.name}. pip install 'recbole-llm[figures]'."
         ) from None
+    out = Path(given["out"])
+    if out.exists() and not out.is_dir():
+        raise RequestError(f"--out: {out} is a file. Name a folder with --out=DIR.")
+    users = lines_of("users", Path(given["users"])) if "users" in given else None
     recommender = Recommender.load(run, device=given.get("device", "cpu"))
-    atlas, out = Atlas(recommender), Path(given["out"])
+    atlas = Atlas(recommender)
     said: dict[str, Any] = {}
     contents: dict[Path, str | bytes] = {}
     if is_gallery:
-        users = gallery.drawn_users(recommender.requests, int(given.get("most", "12")))
-        if "users" in given:
-            users = lines_of("users", Path(given["users"]))
+        if users is None:
+            users = gallery.drawn_users(recommender.requests, int(given.get("most", "12")))
         name = Path(recommender.place).name
         contents[out / "index.html"] = gallery.gallery(atlas, users, run=name)
         said["users"] = users
@@ -86,8 +79,10 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], bool]:
         wants="one run directory",
         options=OPTIONS,
         flags=("gallery",),
+        num_words=None,
         problems=problems,
     )
+    run = run_named(words, given, problems)
     whom = [f"--{name}" for name in ("user", "history", "gallery") if name in {*given, *chosen}]
     if len(whom) != 1:
         known = "--user, --history, --gallery"
@@ -97,8 +92,10 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     for name in ("users", "most"):
         if name in given and "gallery" not in chosen:
             problems.append(f"--{name}: is of --gallery.")
+    if {"users", "most"} <= given.keys():
+        problems.append("--users and --most are given. Keep one.")
     if not given.get("most", "12").isdecimal() or int(given.get("most", "12")) < 1:
         problems.append(f"--most: must be a number of users, received {given['most']!r}.")
     if problems:
         raise RequestError(all_problems(PLACE, problems))
-    return words[0], given, "gallery" in chosen
+    return run, given, "gallery" in chosen

@@ -75,7 +75,10 @@ def test_a_history_of_one_event_is_drawn(world_run, tmp_path: Path, capsys) -> N
         (["RUN", "--out=x", "--gallery", "--most=0"], ["--most: must be a number"]),
         (["RUN", "--out=x", "--usr=u1"], ["unknown option '--usr'"]),
         (["RUN", "--out=x", "--user=u99"], ["unknown user 'u99'"]),
-        (["RUN", "--out=file", "--user=u1"], ["file: cannot be written"]),
+        (["RUN", "--out=file", "--user=u1"], ["--out: file is a file"]),
+        (["RUN", "--out=file/x", "--user=u1"], ["file/x: cannot be written"]),
+        (["RUN", "--out=x", "--gallery", "--users=a", "--most=2"], ["--users and --most"]),
+        (["RUN", "--out=x", "--gallery", "--users=none"], ["--users: none: no such file"]),
         (["nowhere", "--out=x", "--user=u1"], ["no such run directory"]),
     ],
 )

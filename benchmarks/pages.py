@@ -69,11 +69,27 @@ def scale() -> str:
 
 
 def faithful() -> str:
-    """Return the table of deletion curves for docs/movement.md."""
-    found = read("faithfulness/faithfulness.json")
+    """Return the tables of deletion curves for docs/movement.md."""
+    whole, part = (
+        read("faithfulness/faithfulness.json"),
+        read("faithfulness/words/faithfulness.json"),
+    )
+    gain = whole["influence_below_latest"]
     lines = [
-        f"{found['users']} users of ml-100k, {found['most']} events deleted; scores in standard "
-        "deviations, ± the standard error over users:",
+        *_deletions(whole),
+        "",
+        f"That by influence is {gain['mean']:.3f} ± {gain['standard_error']:.3f} below that of the "
+        "latest first.",
+        "",
+        *_deletions(part, also=f", integrated gradients of {part['steps']} steps among the orders"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _deletions(found: Mapping[str, Any], *, also: str = "") -> list[str]:
+    lines = [
+        f"{found['users']} users of ml-100k, {found['most']} events deleted{also}; scores in "
+        "standard deviations, ± the standard error over users:",
         "",
         "| order of deletion | area | below random deletion's |",
         "|---|---|---|",
@@ -82,13 +98,7 @@ def faithful() -> str:
         below = f"{gain['mean']:+.3f} ± {gain['standard_error']:.3f}"
         cells = name, f"{found['areas'][name]:.3f}", "–" if name == "at random" else below
         lines.append(f"| {' | '.join(cells)} |")
-    gain = found["influence_below_latest"]
-    lines += [
-        "",
-        f"That by influence is {gain['mean']:.3f} ± {gain['standard_error']:.3f} below that of the "
-        "latest first.",
-    ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def recalls() -> str:

@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -112,6 +111,8 @@ def ndcg(stream: Stream, run: Path, cases: np.ndarray, *, work: Path) -> np.ndar
     file = stream.write_items(work / "unknown.item", but=known, events=slice(None))
     recommender = Recommender.load(run, new_items=file)
     row_of = recommender.requests.rows
+    if lost := sorted(set(stream.items) - set(row_of)):
+        raise SystemExit(f"{stream.name}.item: lacks {len(lost)} items of events, as {lost[0]}.")
     rows = torch.tensor([row_of[item] for item in stream.items[stream.flat]])
     most = recommender.model.max_seq_length
     found = []
@@ -121,8 +122,7 @@ def ndcg(stream: Stream, run: Path, cases: np.ndarray, *, work: Path) -> np.ndar
         interests = recommender.interests([rows[a:b] for a, b in ends], recommender.table)
         targets = rows[torch.from_numpy(stream.at[part])]
         for at in range(0, len(part), TILE):
-            one = slice(at, at + TILE)
-            found.append(_ranked(recommender, interests[one], targets[one]))
+            found.append(_ranked(recommender, interests[at : at + TILE], targets[at : at + TILE]))
     return expected_metric("ndcg", Ranking.join(found), k=10)
 
 
@@ -197,10 +197,11 @@ def summary(
     """Return facts of periods, and each method's means and gain; items not ``known`` are new."""
     spans = [slice(*pair) for pair in pairwise(cuts)]
     is_new = [np.array([one not in known for one in stream.items[stream.cases(s)]]) for s in spans]
+    days = stream.times.astype("datetime64[s]").astype("datetime64[D]")
     periods = [
         {
-            "from": _day(stream.times[span.start]),
-            "to": _day(stream.times[span.stop - 1]),
+            "from": str(days[span.start]),
+            "to": str(days[span.stop - 1]),
             "events": span.stop - span.start,
             "cases": len(new),
             "cases_of_new_items": int(new.sum()),
@@ -221,10 +222,6 @@ def summary(
         for name, cases in whole.items()
     }
     return {"base_events": cuts[0], "periods": periods, "methods": methods}
-
-
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=timezone.utc).date().isoformat()
 
 
 def _gain(apart: np.ndarray, users: np.ndarray) -> dict[str, float]:
@@ -252,8 +249,9 @@ def draw(found: Mapping[str, Any]) -> Figure:
     axes.set_xlabel("Last day of the period; in brackets: all periods")
     axes.set_ylabel("NDCG@10, all items ranked")
     axes.set_xticks(places, labels=days, rotation=30, ha="right")
-    axes.set_ylim(bottom=0)
-    axes.set_title(f"{found['model']} on {found['dataset']}: tested, then trained on")
+    axes.set(
+        ylim=(0, None), title=f"{found['model']} on {found['dataset']}: tested, then trained on"
+    )
     axes.legend(frameon=False)
     return figure
 
@@ -276,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     begun, by = time.perf_counter(), commit()
     stream = Stream.read(asked.data_path / asked.dataset, asked.dataset)
     cuts = np.linspace(asked.base, 1, asked.periods + 1) * len(stream.users)
-    ends = [int(cut) for cut in cuts.round()]
+    ends = cuts.round().astype(int).tolist()
     chosen = {key: value for key, value in vars(asked).items() if key not in ("data_path", "out")}
     found = []
     for number, seed in enumerate(asked.seeds, start=1):

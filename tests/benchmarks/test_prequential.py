@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from recbole_llm import Recommender, run_recbole
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "prequential.py"
 EVENTS = [("b", "x", 2.0), ("a", "x", 1.0), ("a", "y", 3.0), ("c", "z", 4.0), ("b", "y", 5.0),
@@ -66,3 +70,53 @@ def test_new_items_are_those_that_the_first_run_does_not_know(script, stream) ->
     assert [(one["cases"], one["cases_of_new_items"]) for one in found["periods"]] == [(3, 1)]
     method = found["methods"][script["FROZEN"]]
     assert method["known_items"] == [pytest.approx(0.35)] and method["new_items"] == [0.2]
+
+
+@pytest.mark.slow
+def test_each_period_is_tested_and_then_trained_on(script, write_dataset, tmp_path) -> None:
+    """A walk around eleven items; one more has no event before the second period."""
+    walks = [
+        (f"u{user}", (user + step) % 11, step + user / 9) for user in range(8) for step in range(9)
+    ]
+    events = [(user, f"i{item}" if time < 8 else "new", time) for user, item, time in walks]
+    titles = {f"i{item}": f"title {item}" for item in range(11)} | {"new": "another"}
+    folder = write_dataset(events, titles, name="toy")
+    options = ["--seeds=1", "--periods=2", "--base=0.6", "--epochs=2", "--length=3"]
+    script["main"](["toy", f"--data_path={folder}", f"--out={tmp_path / 'out'}", *options])
+    found = json.loads((tmp_path / "out" / "toy.json").read_text())
+    assert [one["cases"] for one in found["periods"]] == [one["events"] for one in found["periods"]]
+    assert [one["cases_of_new_items"] > 0 for one in found["periods"]] == [False, True]
+    scores = {name: one["periods"][0] for name, one in found["methods"].items()}
+    updated, frozen = scores[script["UPDATED"]], scores[script["FROZEN"]]
+    assert updated[0] == frozen[0] and updated[1] != frozen[1]  # nothing is trained on untested
+    assert all(0 < one <= 1 for one in (*updated, *frozen))
+
+
+@pytest.mark.slow
+def test_a_case_is_scored_as_a_list_of_the_run_is_ordered(script, write_dataset, tmp_path) -> None:
+    walks = [
+        (f"u{user}", f"i{(user + step) % 7}", float(step)) for user in range(8) for step in range(7)
+    ]
+    folder = write_dataset(walks, {f"i{item}": f"title {item}" for item in range(7)}, name="toy")
+    settings = {
+        "data_path": str(folder),
+        "run_dir": str(tmp_path / "run"),
+        "epochs": 1,
+        "topk": [1],
+    }
+    settings |= {"MAX_ITEM_LIST_LENGTH": 3, "valid_metric": "Hit@1", "metrics": ["Hit"]}
+    run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
+    stream = script["Stream"].read(folder / "toy", "toy")
+    cases = stream.cases(slice(30, 36))
+    found = script["ndcg"](stream, tmp_path / "run", cases, work=tmp_path)
+    recommender = Recommender.load(tmp_path / "run")
+    for case, score in zip(cases, found, strict=True):
+        first, at = stream.start[case], stream.at[case]
+        history = stream.items[stream.flat[first:at]]
+        listed = recommender.for_history(history, k=7, filter_seen=False)
+        rank = [one.item for one in listed].index(stream.items[case])
+        assert score == pytest.approx(1 / math.log2(rank + 2))
+
+    other = replace(stream, items=np.where(stream.items == "i6", "i7", stream.items))
+    with pytest.raises(SystemExit, match=r"toy.item: lacks 1 items of events, as i7"):
+        script["ndcg"](other, tmp_path / "run", cases, work=tmp_path)

@@ -73,7 +73,7 @@ def test_deletion_by_influence_is_more_faithful_than_at_random(
     trained, tmp_path: Path, capsys
 ) -> None:
     script = runpy.run_path(str(SCRIPT))
-    options = ["--users=16", "--most=3", "--repeats=4", "--words"]
+    options = ["--users=16", "--most=3", "--repeats=4", "--steps=64"]
     script["main"]([str(trained()), f"--out={tmp_path}", *options])
     found = json.loads((tmp_path / "faithfulness.json").read_text())
     assert found["users"] == 16 and all(len(curve) == 4 for curve in found["curves"].values())
@@ -81,6 +81,7 @@ def test_deletion_by_influence_is_more_faithful_than_at_random(
     assert len(starts) == 1  # nothing is deleted yet
     areas = found["areas"]
     assert areas["by influence"] < areas["at random"] < areas["least influential first"]
+    assert "by integrated gradients" in areas
     assert found["gains"]["at random"] == {"mean": 0.0, "standard_error": 0.0}
     assert "by influence: area" in capsys.readouterr().out
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".svg", ".png"}

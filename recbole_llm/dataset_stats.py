@@ -17,7 +17,7 @@ from recbole_llm.build import create_dataset
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.data.features import catalogue_texts
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.files import atomic_path
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
@@ -170,9 +170,7 @@ def draw(measured: Measured, path: Path, *, title: str) -> None:
         import seaborn as sns
         from matplotlib.figure import Figure
     except ImportError:
-        raise RequestError(
-            "--out: a picture needs seaborn. Install recbole-llm[figures], or seaborn."
-        ) from None
+        raise RequestError(f"--out: a picture needs seaborn. {how_to_install('figures')}") from None
     with sns.axes_style("whitegrid"), sns.color_palette("colorblind"):
         figure = Figure(figsize=(10, 7), layout="constrained")
         (histories, popularity), (times, tokens) = figure.subplots(2, 2)

@@ -47,6 +47,13 @@ class RunDirError(RequestError):
     """A run directory or checkpoint is missing, damaged, or not one of ours."""
 
 
+def how_to_install(extra: str) -> str:
+    """Return how an extra gets here, the end of a message; we are on no package index."""
+    return (
+        f"In the folder of recbole-llm run: uv sync --extra {extra} (or pip install '.[{extra}]')"
+    )
+
+
 def unknown_name(what: str, name: str, known: Iterable[str], *, list_known: bool = True) -> str:
     """Return the message for a name that is not in a table, with up to three suggestions."""
     names = sorted(known)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_llm.errors import unknown_name
+from recbole_llm.errors import how_to_install, unknown_name
 from recbole_llm.settings import FEATURES, WORD_COUNTS, Settings
 
 OF_LANGUAGE_MODELS = (
@@ -116,7 +116,7 @@ def tuning_problems(settings: Mapping[str, Any]) -> list[str]:
             f"{control}. Use frozen."
         )
     if how in ("lora", "prefix") and importlib.util.find_spec("peft") is None:
-        problems.append(f"text_tuning: {how} needs peft. Run: pip install 'recbole-llm[lora]'")
+        problems.append(f"text_tuning: {how} needs peft. {how_to_install('lora')}")
     return problems
 
 

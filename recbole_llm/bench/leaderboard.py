@@ -10,7 +10,7 @@ from typing import Any
 from recbole_llm.bench.boards import Boards
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.tables import csv_text, latex, markdown
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.files import write_files
 from recbole_llm.parsing import split_command
 
@@ -54,7 +54,7 @@ def render(boards: Boards, out: Path) -> list[Path]:
         from recbole_llm.bench.page import render_page
     except ImportError as error:
         raise RequestError(
-            f"recbole-llm leaderboard: needs {error.name}. pip install 'recbole-llm[figures]'."
+            f"recbole-llm leaderboard: needs {error.name}. {how_to_install('figures')}"
         ) from None
     made = {board.name: list(pictures(board)) for board in boards.boards}
     contents: dict[Path, str | bytes] = {

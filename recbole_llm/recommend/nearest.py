@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.recommend.top import Candidates
 from recbole_llm.train.ranking import Pairs
 
@@ -37,9 +37,7 @@ class NearestItems:
         try:
             import faiss
         except ImportError:
-            raise RequestError(
-                "approximate lists need faiss. pip install 'recbole-llm[faiss]'."
-            ) from None
+            raise RequestError(f"approximate lists need faiss. {how_to_install('faiss')}") from None
         vectors = candidates.vectors.float()
         if candidates.offset is not None:  # one more entry of a vector; an interest's is constant
             vectors = torch.cat([vectors, candidates.offset[:, None]], 1)

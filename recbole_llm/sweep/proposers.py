@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.sweep.ledger import Ledger, Role, Trial
 from recbole_llm.sweep.points import PATIENCE, Point, grid_points, is_drawn, random_points, trial_id
 from recbole_llm.sweep.specs import Dimension, Sweep
@@ -78,9 +78,7 @@ class TreeParzen:
         try:
             import optuna
         except ImportError:
-            raise RequestError(
-                "searcher: tpe needs Optuna. Run: pip install 'recbole-llm[tune]'"
-            ) from None
+            raise RequestError(f"searcher: tpe needs Optuna. {how_to_install('tune')}") from None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna, self._sweep, self._ledger = optuna, sweep, ledger
         before = ledger.trials("trial")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.files import write_files
 from recbole_llm.pictures import Picture
 from recbole_llm.sweep.importance import importances
@@ -17,7 +17,6 @@ from recbole_llm.sweep.lines import WORDS
 from recbole_llm.sweep.specs import Sweep
 
 MOST = 10  # trials that the table shows
-NEEDS = "pip install 'recbole-llm[tune]'"
 
 
 def require_packages() -> None:
@@ -28,7 +27,7 @@ def require_packages() -> None:
     """
     for name in ("jinja2", "seaborn"):
         if importlib.util.find_spec(name) is None:
-            raise RequestError(f"the report of a sweep needs {name}. Run: {NEEDS}")
+            raise RequestError(f"the report of a sweep needs {name}. {how_to_install('tune')}")
 
 
 def write_report(

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_llm.errors import EncoderError
+from recbole_llm.errors import EncoderError, how_to_install
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """Runs an exported transformer: named ``(B, L)`` arrays to hidden states ``(B, L, D)``."""
@@ -84,8 +84,7 @@ def require_backend(name: str) -> None:
     missing = [package for package in backend.packages if not importlib.util.find_spec(package)]
     if missing:
         raise EncoderError(
-            f"text_backend: {name} needs {', '.join(missing)}. Run: pip install "
-            f"'recbole-llm[{backend.extra}]'"
+            f"text_backend: {name} needs {', '.join(missing)}. {how_to_install(backend.extra or name)}"
         )
     if name == "torch_compiled" and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise EncoderError(

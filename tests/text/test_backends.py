@@ -158,7 +158,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch, capsys, toy_data, bac
     assert main(["encode", "--dataset=toy", f"--text_backend={backend}", *arguments]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith(f"error: text_backend: {backend} needs {backend}")
-    assert message.endswith(f"Run: pip install 'recbole-llm[{backend}]'")
+    assert message.endswith(f"(or pip install '.[{backend}]')")
 
 
 def test_a_missing_compiler_is_told(monkeypatch, tiny_bert, tmp_path) -> None:

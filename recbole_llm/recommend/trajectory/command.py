@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_llm.errors import RequestError, all_problems
+from recbole_llm.errors import RequestError, all_problems, how_to_install
 from recbole_llm.files import write_files
 from recbole_llm.parsing import run_named, split_command
 from recbole_llm.recommend.command import lines_of
@@ -29,9 +29,7 @@ def trajectory(argv: Sequence[str]) -> dict[str, Any]:
     try:
         from recbole_llm.recommend.trajectory import figures, gallery
     except ImportError as error:
-        raise RequestError(
-            f"{PLACE}: needs {error.name}. pip install 'recbole-llm[figures]'."
-        ) from None
+        raise RequestError(f"{PLACE}: needs {error.name}. {how_to_install('figures')}") from None
     out = Path(given["out"])
     if out.exists() and not out.is_dir():
         raise RequestError(f"--out: {out} is a file. Name a folder with --out=DIR.")

@@ -40,7 +40,10 @@ def test_a_missing_package_is_named_with_the_remedy(small, monkeypatch, capsys) 
     monkeypatch.delitem(sys.modules, "recbole_llm.bench.figures", raising=False)
     monkeypatch.setitem(sys.modules, "seaborn", None)
     assert main(["leaderboard", str(small.folder)]) == 2
-    assert "needs seaborn. pip install 'recbole-llm[figures]'" in capsys.readouterr().err
+    assert (
+        "needs seaborn. In the folder of recbole-llm run: uv sync --extra figures"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_place_that_cannot_be_written_is_named(made, results, tmp_path: Path, capsys) -> None:

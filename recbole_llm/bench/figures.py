@@ -241,5 +241,11 @@ def _label_right(
             va="center",
             color=colors[at],
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": FAINT,
+                "lw": 0.5,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )

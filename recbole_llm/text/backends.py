@@ -83,9 +83,8 @@ def require_backend(name: str) -> None:
     backend = BACKENDS[name]
     missing = [package for package in backend.packages if not importlib.util.find_spec(package)]
     if missing:
-        raise EncoderError(
-            f"text_backend: {name} needs {', '.join(missing)}. {how_to_install(backend.extra or name)}"
-        )
+        remedy = how_to_install(backend.extra or name)
+        raise EncoderError(f"text_backend: {name} needs {', '.join(missing)}. {remedy}")
     if name == "torch_compiled" and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise EncoderError(
             "text_backend: torch_compiled needs a C++ compiler (g++, or what CXX names). Install "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -74,7 +75,7 @@ def answer(case: Case, given: Mapping[str, str], *, with_words: bool) -> dict[st
         row = known.requests.rows[other]
         found["instead"] = case.standings([case.with_instead(at, row) for at in events])
     if with_words:
-        found["words"] = attribute(case)
+        found["words"] = attribute(case, show_progress=sys.stderr.isatty())
     return found
 
 

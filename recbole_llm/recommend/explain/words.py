@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from recbole_llm.errors import RequestError
 from recbole_llm.recommend.explain.counterfactual import Case
@@ -50,7 +51,7 @@ class Attribution:
     gap: float
 
 
-def attribute(case: Case, *, steps: int = STEPS) -> Attribution:
+def attribute(case: Case, *, steps: int = STEPS, show_progress: bool = False) -> Attribution:
     """Return what each word of the texts of a history does for an item.
 
     Integrated gradients (Sundararajan et al., 2017, arXiv 1703.01365) of the item's score above the
@@ -61,6 +62,7 @@ def attribute(case: Case, *, steps: int = STEPS) -> Attribution:
     Args:
         case: The item and the history.
         steps: S, at which the gradient is taken.
+        show_progress: Whether to show a bar.
 
     Raises:
         RequestError: If the run does not keep what its item vectors are made of.
@@ -69,7 +71,8 @@ def attribute(case: Case, *, steps: int = STEPS) -> Attribution:
     begin, end = path.scores(torch.tensor([0.0, 1.0])).tolist()
     middles = (torch.arange(steps) + 0.5) / steps
     at_once = max(1, TOKENS // path.offset.shape[0] // path.offset.shape[1])
-    slope = torch.stack([path.slopes(part) for part in torch.split(middles, at_once)]).sum(0)
+    bar = tqdm(torch.split(middles, at_once), desc="Words", disable=not show_progress)
+    slope = torch.stack([path.slopes(part) for part in bar]).sum(0)
     parts = (slope / steps * path.offset).sum(-1)  # (n, W)
     total = end - begin
     return Attribution(

@@ -139,18 +139,20 @@ def test_parts_of_a_batch_add_up_to_the_loss_of_the_whole(ring, kind) -> None:
 
 
 @pytest.mark.parametrize("loss", ["CE", "SCE", "GBCE"])
-def test_every_loss_and_term_learns_something_else_with_weights(ring, loss) -> None:
-    def learned(kind: str) -> list[torch.Tensor]:
+def test_every_loss_and_term_learns_something_else_by_weights(ring, loss) -> None:
+    def learned(rarest: float) -> list[torch.Tensor]:
         world = ring(
-            "LLMInterestLinear", propensity_weighting=kind, loss_type=loss, epochs=2,
+            "LLMInterestLinear", propensity_weighting="snips", loss_type=loss, epochs=2,
             adversarial_weight=0.5, gradient_accumulation_steps=2, num_negatives=8,
         )  # fmt: skip
+        weights = world.model.target_weights.of_item
+        weights[:] = torch.linspace(1, rarest, len(weights))
         world.fit()
         return list(world.model.parameters())
 
-    plain, again, weighed = map(learned, ("none", "none", "snips"))
-    assert all(map(torch.equal, plain, again))
-    assert not all(map(torch.equal, plain, weighed))
+    equal, again, weighed = map(learned, (1.0, 1.0, 4.0))
+    assert all(map(torch.equal, equal, again))
+    assert not all(map(torch.equal, equal, weighed))
     assert all(value.isfinite().all() for value in weighed)
 
 

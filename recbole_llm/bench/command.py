@@ -55,13 +55,12 @@ def bench(argv: Sequence[str], say: Callable[[str], None]) -> None:
     chosen = _chosen(planned, request)
     missing = to_run(chosen, is_forced=request.is_forced)
     made = runs_elsewhere(missing, request.others)
-    for line in [*source_lines(missing), *plan_lines(chosen, is_forced=request.is_forced)]:
+    rest = [one for one in missing if one.record not in made]
+    lines = plan_lines(chosen, is_forced=request.is_forced, taken=made)
+    for line in [*source_lines(rest), *lines]:
         say(line)
-    for place, record in made.items():
-        say(f"of these {place.name} is taken from {record.path}")
     if request.is_plan:
         return
-    rest = [one for one in missing if one.record not in made]
     _require_data(rest, request.data_path)
     write_plan(request.results, suite, specs)
     take_over(missing, made)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from recbole_llm.bench.results import Record, failure_path, read_records
 from recbole_llm.bench.specs import RunSpec
 
+NONE: Mapping[Path, Record] = MappingProxyType({})
 State = Literal["present", "missing", "failed", "left out"]
 
 
@@ -76,10 +78,18 @@ def _seconds(spec: RunSpec, records: Sequence[Record]) -> float | None:
     return statistics.fmean(one.seconds for one in alike) if alike else None
 
 
-def plan_lines(planned: Sequence[Planned], *, is_forced: bool) -> list[str]:
-    """Return the plan in words: a line a run, then the sums."""
-    runs = to_run(planned, is_forced=is_forced)
-    lines = [_line(one, is_to_run=one in runs) for one in planned]
+def plan_lines(
+    planned: Sequence[Planned], *, is_forced: bool, taken: Mapping[Path, Record] = NONE
+) -> list[str]:
+    """Return the plan in words: a line a run, then the sums.
+
+    Args:
+        planned: The runs.
+        is_forced: Whether what is there is run again.
+        taken: Records of other folders that are taken over, by where they belong.
+    """
+    runs = [one for one in to_run(planned, is_forced=is_forced) if one.record not in taken]
+    lines = [_line(one, is_to_run=one in runs, taken=taken.get(one.record)) for one in planned]
     counts = Counter(one.state for one in planned)
     sums = ", ".join(f"{counts[state]} {state}" for state in get_args(State))
     known = [one.seconds for one in runs if one.seconds is not None]
@@ -90,8 +100,9 @@ def plan_lines(planned: Sequence[Planned], *, is_forced: bool) -> list[str]:
     return [*lines, f"{wanted} wanted: {sums}", f"{len(runs)} to run, one after another: {time}"]
 
 
-def _line(one: Planned, *, is_to_run: bool) -> str:
+def _line(one: Planned, *, is_to_run: bool, taken: Record | None) -> str:
     about = f": {one.spec.skip}" if one.spec.skip is not None else ""
+    about = f", taken from {taken.path}" if taken is not None else about
     if is_to_run:
         about = "  (unknown)" if one.seconds is None else f"  ({duration(one.seconds)})"
     return f"{one.state:8}  {one.spec.title}, seed {one.spec.seed}{about}"

@@ -60,7 +60,8 @@ def test_runs_that_another_suite_has_made_are_taken_over(bench, write_suite) -> 
     }
     suite = write_suite("more", seeds=[1], models=models)
     assert bench(suite, "--from=results/toy", "--plan") == 0
-    assert "is taken from results/toy/toy/LSTM--seed1--" in bench.out
+    assert "the same, seed 1, taken from results/toy/toy/LSTM--seed1--" in bench.out
+    assert "2 wanted: 0 present, 2 missing" in bench.out and "1 to run" in bench.out
     assert not Path("results/more").exists()
     assert bench(suite, "--from=results/toy") == 0
     assert [job.settings.get("hidden_size") for job in bench.jobs] == [None, None, 4]

@@ -7,8 +7,8 @@ model reads, as if the user had no others. Events are then deleted one after ano
 item's standing is read anew each time: its score in standard deviations above the items of none of
 them. An order is faithful if the score falls early (Petsiuk et al., 2018, arXiv 1806.07421).
 Orders: by influence (counterfactual), the latest first, at random (the mean of draws), the least
-influential first, and with ``--steps`` by integrated gradients of so many, half a minute a user of
-16. An area is the mean score over the deletions; lower is more faithful.
+influential first, and with ``--steps`` by integrated gradients of so many, which takes long. An
+area is the mean score over the deletions; lower is more faithful.
 Writes faithfulness.json, .svg and .png into ``--out``. Those in results/faithfulness are of
 LLMInterestLSTM, seed 2021, of ``recbole-llm bench benchmarks/ml-100k.yaml``; those in its folder
 words of the same run, with ``--users 20 --steps 16``.

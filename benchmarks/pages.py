@@ -11,6 +11,7 @@ from typing import Any
 from recbole_llm.bench.results import read_records
 
 ROOT = Path(__file__).parents[1]
+TUNED = ("frozen", "last_layers", "lora", "lora, slow")
 SHARES = ("zero-shot", "1 %", "5 %", "10 %", "all users")  # of docs/transfer.md
 LEAST_COSINE = 0.999  # of an encoder that is as good as float32
 
@@ -165,6 +166,23 @@ def transfer() -> str:
     return "\n".join(lines) + "\n"
 
 
+def tuning() -> str:
+    """Return the table of docs/text_tuning.md: NDCG@10 and minutes by what is trained."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for record in read_records(ROOT / "results" / "text-tuning")[0]:
+        rows.setdefault(record.facts["label"], []).append(record.facts)
+    lines = ["| row | validation | test | minutes of training | seeds |", "|---|---|---|---|---|"]
+    for label in TUNED:
+        runs = rows.get(label, [])
+        parts = [
+            [run[key]["ndcg@10"] for run in runs] for key in ("best_valid_result", "test_result")
+        ]
+        minutes = statistics.mean(run["seconds"]["train"] / 60 for run in runs) if runs else 0
+        cells = [*map(spread, parts), f"{minutes:.0f}", str(len(runs))] if runs else ["–"] * 4
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def updating() -> str:
     """Return tables and figures of frozen against updated runs, for docs/updating.md."""
     files = sorted((ROOT / "results" / "prequential").glob("*.json"))
@@ -244,6 +262,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/encoders.md": {"figures": encoders, "scale": scale},
     "docs/movement.md": {"faithfulness": faithful},
     "docs/recommend.md": {"recall": recalls},
+    "docs/text_tuning.md": {"figures": tuning},
     "docs/transfer.md": {"figures": transfer},
     "docs/updating.md": {"prequential": updating},
 }

@@ -112,7 +112,7 @@ def ndcg(stream: Stream, run: Path, cases: np.ndarray, *, work: Path) -> np.ndar
     recommender = Recommender.load(run, new_items=file)
     row_of = recommender.requests.rows
     if lost := sorted(set(stream.items) - set(row_of)):
-        raise SystemExit(f"{stream.name}.item: lacks {len(lost)} items of events, as {lost[0]}.")
+        raise SystemExit(f"{stream.name}.item: has no row of {lost[0]}, one of {len(lost)}.")
     rows = torch.tensor([row_of[item] for item in stream.items[stream.flat]])
     most = recommender.model.max_seq_length
     found = []

@@ -86,9 +86,11 @@ def _dispatch(argv: Sequence[str]) -> None:
     name, *rest = argv
     if name not in commands:
         raise RequestError(unknown_name("command", name, commands))
-    if wants_help or not rest:
+    if wants_help:
         print(usage.COMMANDS[name])
         return
+    if not rest:
+        raise RequestError(f"recbole-llm {name}: says nothing to do.\n{usage.COMMANDS[name]}")
     commands[name](rest)
 
 

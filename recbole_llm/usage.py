@@ -121,8 +121,9 @@ WHOM is one of
 Prints the -k best items with titles and scores, as a table or, with --json, as one line of JSON.
 Items of the history are left out unless --filter_seen=False. --items adds items that the run has
 not seen, by their text. --approximate searches an index of faiss (extra faiss), which can pay for
-many requests of millions of items. An empty line of a file is a user of whom nothing is known:
-they get the most popular items. The run's data is not needed (docs/recommend.md).""",
+many requests of millions of items. An empty line of --histories or --texts is a user of whom
+nothing is known, and gets the most popular items. The run's data is not needed
+(docs/recommend.md).""",
     "trajectory": """\
 usage: recbole-llm trajectory RUN (--user=ID | --history="ID ID") --out=DIR [--device=cuda]
        recbole-llm trajectory RUN --gallery [--users=FILE | --most=12] --out=DIR

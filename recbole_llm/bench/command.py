@@ -50,20 +50,20 @@ def bench(argv: Sequence[str], say: Callable[[str], None]) -> None:
     request = parse(argv)
     suite, specs = check_suite(request.suite, data_path=request.data_path)
     planned, notes = plan(specs, request.results)
-    for note in notes:
-        say(f"note: {note}")
     chosen = _chosen(planned, request)
     missing = to_run(chosen, is_forced=request.is_forced)
-    made = runs_elsewhere(missing, request.others)
-    rest = [one for one in missing if one.record not in made]
-    lines = plan_lines(chosen, is_forced=request.is_forced, taken=made)
+    taken, more = runs_elsewhere(missing, request.others, specs=specs)
+    for note in [*notes, *more]:
+        say(f"note: {note}")
+    rest = [one for one in missing if one.record not in taken]
+    lines = plan_lines(chosen, is_forced=request.is_forced, taken=taken)
     for line in [*source_lines(rest), *lines]:
         say(line)
     if request.is_plan:
         return
     _require_data(rest, request.data_path)
     write_plan(request.results, suite, specs)
-    take_over(missing, made)
+    take_over(missing, taken)
     Runner(
         suite=suite,
         data_path=request.data_path or DEFAULT_DATA,

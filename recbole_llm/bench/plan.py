@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from recbole_llm.bench.results import Record, failure_path, read_records
 from recbole_llm.bench.specs import RunSpec
 
-NONE: Mapping[Path, Record] = MappingProxyType({})
+NOTHING_TAKEN: Mapping[Path, Record] = MappingProxyType({})
 State = Literal["present", "missing", "failed", "left out"]
 
 
@@ -79,7 +79,7 @@ def _seconds(spec: RunSpec, records: Sequence[Record]) -> float | None:
 
 
 def plan_lines(
-    planned: Sequence[Planned], *, is_forced: bool, taken: Mapping[Path, Record] = NONE
+    planned: Sequence[Planned], *, is_forced: bool, taken: Mapping[Path, Record] = NOTHING_TAKEN
 ) -> list[str]:
     """Return the plan in words: a line a run, then the sums.
 

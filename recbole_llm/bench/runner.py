@@ -111,7 +111,7 @@ class Runner:
         """Yield the runs that no other process runs, each with its lock held."""
         for number, one in enumerate(planned, 1):
             title = f"[{number}/{len(planned)}] {one.spec.title}, seed {one.spec.seed}"
-            lock = _lock(one)
+            lock = lock_of(one)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -257,7 +257,8 @@ def keep_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) ->
         (run_dir / RECORDED).touch()
 
 
-def _lock(one: Planned) -> FileLock:
+def lock_of(one: Planned) -> FileLock:
+    """Return the lock of a run, which whoever writes its record holds."""
     folder = one.root / LOCKS
     folder.mkdir(exist_ok=True)
     return FileLock(folder / f"{one.spec.dataset}--{one.record.stem}.lock")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_llm.bench.plan import Planned
 from recbole_llm.bench.results import Record, read_records
-from recbole_llm.bench.runner import facts_of, keep_record
+from recbole_llm.bench.runner import facts_of, keep_record, lock_of
+from recbole_llm.bench.specs import RunSpec
 from recbole_llm.errors import RequestError
 
 
-def runs_elsewhere(planned: Sequence[Planned], folders: Sequence[Path]) -> dict[Path, Record]:
+def runs_elsewhere(
+    planned: Sequence[Planned], folders: Sequence[Path], *, specs: Sequence[RunSpec]
+) -> tuple[dict[Path, Record], list[str]]:
     """Return the records of planned runs that other folders of results hold.
 
     A run that another one re-ranks is made anew, since its model is needed.
@@ -19,10 +22,11 @@ def runs_elsewhere(planned: Sequence[Planned], folders: Sequence[Path]) -> dict[
     Args:
         planned: The runs that are to be run.
         folders: Folders of results; what a former one holds is taken from there.
+        specs: All runs of the suite.
 
     Returns:
         Where the record of a run belongs, with the record of the same model, dataset, seed and
-        settings.
+        settings; and a line for each file that is no sound record.
 
     Raises:
         RequestError: If a folder is not there.
@@ -31,20 +35,23 @@ def runs_elsewhere(planned: Sequence[Planned], folders: Sequence[Path]) -> dict[
         raise RequestError(
             f"--from: {', '.join(lost)} is not there. Name folders of results, as results/ml-100k."
         )
-    made = [record for folder in reversed(folders) for record in read_records(folder)[0]]
+    found = [read_records(folder) for folder in folders]
+    made = [record for records, _ in reversed(found) for record in records]
     by_spec = {record.facts["spec_id"]: record for record in made}
-    needed = {one.spec.reranked.path for one in planned if one.spec.reranked is not None}
-    return {
+    needed = {spec.reranked.path for spec in specs if spec.reranked is not None}
+    taken = {
         one.record: by_spec[one.spec.spec_id]
         for one in planned
         if one.spec.spec_id in by_spec and one.spec.path not in needed
     }
+    return taken, [problem for _, problems in found for problem in problems]
 
 
-def take_over(planned: Sequence[Planned], found: dict[Path, Record]) -> None:
+def take_over(planned: Sequence[Planned], taken: Mapping[Path, Record]) -> None:
     """Write the records of runs that are made, with their ranks, as those of this suite's rows."""
     for one in planned:
-        if (record := found.get(one.record)) is not None:
+        if (record := taken.get(one.record)) is not None:
             ranks = None if record.ranks is None else record.ranks.read_bytes()
             origin = {"taken_from": record.path.as_posix()}
-            keep_record(one, {**record.facts, **facts_of(one.spec), **origin}, ranks)
+            with lock_of(one):
+                keep_record(one, {**record.facts, **facts_of(one.spec), **origin}, ranks)

@@ -22,7 +22,7 @@ from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.recommend.lists import Recommendation, popular_list
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.new_items import read_new_items
-from recbole_llm.recommend.requests import Request, Requests
+from recbole_llm.recommend.requests import NO_EVENTS, Request, Requests
 from recbole_llm.recommend.stored import require_ours, stored_model
 from recbole_llm.recommend.streaming import InterestState
 from recbole_llm.recommend.texts import NewTexts
@@ -242,12 +242,22 @@ class Recommender:
         show_progress: bool,
     ) -> Iterator[list[Recommendation]]:
         read = [history for history in histories if len(history)]
+        popular = self.most_popular(k) if len(read) < len(histories) else []
         lists = self._lists_read(read, table=table, k=k, filter_seen=filter_seen)
         for history in tqdm(histories, desc="Recommend", disable=not show_progress):
-            yield next(lists) if len(history) else self.most_popular(k)
+            yield next(lists) if len(history) else popular
 
     def most_popular(self, k: int = 10) -> list[Recommendation]:
-        """Return the items that most events of the run's users are of, with their numbers."""
+        """Return the items that most events of the run's users are of, with their numbers.
+
+        Raises:
+            RequestError: If the run keeps no events, or ``k`` is larger than the catalogue.
+        """
+        problems = self._wrong_length(k)
+        if not len(self.requests.events):
+            problems.append(NO_EVENTS)
+        if problems:
+            raise RequestError(all_problems("recommend", problems))
         return popular_list(self.requests.events, items=self.items, titles=self.titles, k=k)
 
     def _lists_read(

@@ -14,6 +14,7 @@ from torch import Tensor
 from recbole_llm.errors import unknown_name
 from recbole_llm.recommend.catalogue import Catalogue
 
+NO_EVENTS = "the run keeps no events to say what is popular. Give a history."
 MOST = 10  # problems told of; each looks for names like the unknown one
 
 
@@ -84,6 +85,8 @@ class Requests:
                 problems.add("texts: a history must be one text or more, none of them empty.")
             new = len(self.rows) + 1
             return [new + texts.setdefault(text, len(texts)) for text in words]
+        if request.history is None:
+            problems.add("request: names no user, history or texts. Give one of them.")
         items = request.history or ()
         for item in dict.fromkeys(items):
             if item not in self.rows:
@@ -108,7 +111,7 @@ class Requests:
         if request.user is not None:
             problems.add(f"user: {request.user!r} has no events in the run's data. Give a history.")
         elif may_be_empty:
-            problems.add("history: is empty, and the run keeps no events to say what is popular.")
+            problems.add(f"history: is empty, and {NO_EVENTS}")
         else:
             problems.add("history: must have at least one item or text; received none.")
 

@@ -46,11 +46,11 @@ def test_ray_runs_what_it_is_asked_for(options: list[str], runner: RayRunner) ->
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "name one suite"),
         (["a.yaml", "b.yaml"], "name one suite, received a.yaml b.yaml"),
         (["s.yaml", "--seed=1", "--seeds=1,2"], "--seed and --seeds are given. Keep one."),
         (["s.yaml", "--seeds=1;2"], "must be numbers, as 2020,2021; received '1;2'"),
         (["s.yaml", "--result=x"], "unknown option '--result'. Did you mean '--results'"),
+        (["s.yaml", "--force", "--from=x"], "--force and --from are given. Keep one."),
         (["s.yaml", "--plan=yes"], "--plan: takes no value"),
         (["s.yaml", "--only=a", "--only=b"], "--only: must have one value"),
         (["s.yaml", "--gpus=many"], "--gpus: must be a number of GPUS a run, received 'many'"),
@@ -72,8 +72,8 @@ def test_all_that_is_wrong_with_it_is_said_at_once() -> None:
 
 
 def test_help(capsys) -> None:
-    assert main(["bench", "--help"]) == 0 and main(["bench"]) == 0
-    assert capsys.readouterr().out.count("usage: recbole-llm bench SUITE.yaml") == 2
+    assert main(["bench", "--help"]) == 0
+    assert "usage: recbole-llm bench SUITE.yaml" in capsys.readouterr().out
 
 
 def test_a_suite_that_is_not_there(capsys) -> None:

@@ -52,6 +52,9 @@ def test_lists_that_are_put_in_order_are_not_taken_from_another_suite(bench, wri
     assert bench(write_suite(models={"A": rows()["LSTM"]}, seeds=[1])) == 0
     assert bench(write_suite("other", models=rows(), seeds=[1]), "--from=results/toy") == 0
     assert [job.model for job in bench.jobs[1:]] == ["LLMInterestLSTM", "LLMInterestClassifier"]
+    third = write_suite("third", models=rows(), seeds=[1])
+    assert bench(third, "--from=results/toy", "--only=LSTM", "--plan") == 0
+    assert "taken from" not in bench.out
 
 
 def test_other_settings_of_the_lists_are_another_run(bench, write_suite) -> None:

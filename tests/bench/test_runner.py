@@ -74,6 +74,9 @@ def test_runs_that_another_suite_has_made_are_taken_over(bench, write_suite) -> 
     assert same.ranks.read_bytes() == origin.ranks.read_bytes()
     assert "taken_from" not in records["other"].facts
     assert bench(suite, "--from=results/toy") == 0 and len(bench.jobs) == 3
+    both = ("--from=results/more,results/toy", "--only=the same")  # the former is asked first
+    assert bench(write_suite("third", seeds=[1], models=models), *both, "--plan") == 0
+    assert "taken from results/more/toy/the-same--seed1--" in bench.out
     assert bench(write_suite("new", seeds=[1], models=models), "--from=results/nowhere") == 2
     assert "results/nowhere is not there" in bench.err
 

@@ -118,5 +118,5 @@ def test_a_case_is_scored_as_a_list_of_the_run_is_ordered(script, write_dataset,
         assert score == pytest.approx(1 / math.log2(rank + 2))
 
     other = replace(stream, items=np.where(stream.items == "i6", "i7", stream.items))
-    with pytest.raises(SystemExit, match=r"toy.item: lacks 1 items of events, as i7"):
+    with pytest.raises(SystemExit, match=r"toy.item: has no row of i7, one of 1"):
         script["ndcg"](other, tmp_path / "run", cases, work=tmp_path)

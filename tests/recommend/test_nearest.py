@@ -70,7 +70,7 @@ def test_the_command_takes_it(trained, recommender, capsys) -> None:
 
 def test_without_faiss_it_says_how_to_get_it(trained, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(RequestError, match=r"pip install 'recbole-llm\[faiss\]'"):
+    with pytest.raises(RequestError, match=r"need faiss.*uv sync --extra faiss"):
         Recommender.load(trained(), approximate=True)
 
 

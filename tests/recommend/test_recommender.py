@@ -102,28 +102,6 @@ def test_a_known_user_has_all_their_events(recommender, shop) -> None:
         assert found != recommender.for_history(shop.history(user)[:-1], k=5)
 
 
-@pytest.mark.parametrize("empty", [Request(history=()), Request(texts=())])
-def test_whoever_has_no_history_is_recommended_what_is_popular(recommender, shop, empty) -> None:
-    counts = Counter(item for n in range(shop.num_users) for item in shop.history(f"u{n}"))
-    first, alone, last = recommender.for_all([Request(user="u3"), empty, Request(user="u5")], k=9)
-    numbers = [one.score for one in alone]
-    assert numbers == sorted(counts.values(), reverse=True)[:9]
-    assert numbers == [counts[item] for item in ids(alone)]
-    order = [(-one.score, recommender.items.index(one.item)) for one in alone]
-    assert order == sorted(order)  # of equal ones the lower internal id first
-    assert alone == recommender.most_popular(9)
-    assert (first, last) == tuple(
-        recommender.for_all([Request(user="u3"), Request(user="u5")], k=9)
-    )
-
-
-def test_a_run_that_keeps_no_events_cannot_say_what_is_popular(trained) -> None:
-    requests = Requests(replace(read_catalogue(trained()), events=torch.tensor([], dtype=int)))
-    problems: list[str] = []
-    requests.rows_of([Request(history=())], problems=problems, may_be_empty=True)
-    assert problems == ["history: is empty, and the run keeps no events to say what is popular."]
-
-
 def test_a_cut_in_time_leaves_a_user_whole(trained, shop) -> None:
     split = {"split": {"time_cut": [0.6, 0.2, 0.2]}, "mode": "full"}
     recommender = Recommender.load(trained("LLMInterestLinear", eval_args=split))

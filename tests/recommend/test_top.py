@@ -44,3 +44,14 @@ def test_chunks_are_the_whole(has_offset: bool) -> None:
     parts = top_items(interests, given, seen=seen, length=40, chunk=64)
     assert torch.equal(whole[1], parts[1])
     torch.testing.assert_close(whole[0], parts[0])
+
+
+def test_a_million_items_are_ranked_exactly() -> None:
+    """In eight chunks."""
+    torch.manual_seed(0)
+    vectors = torch.randn(10**6 + 1, 4)
+    interests = torch.randn(3, 4)
+    scores, ids = top_items(interests, Candidates(vectors, EMPTY, EMPTY, 1.0), seen=None, length=10)
+    expected = (interests.double() @ vectors[1:].double().T).topk(10, dim=1)
+    assert torch.equal(ids, expected.indices + 1)
+    torch.testing.assert_close(scores, expected.values.float())

@@ -94,9 +94,7 @@ def test_lists_are_choices_of_tpe(sweep, ledger: Ledger) -> None:
 
 def test_without_optuna_the_way_out_is_said(sweep, ledger, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(
-        RequestError, match=r"tpe needs Optuna. Run: pip install 'recbole-llm\[tune"
-    ):
+    with pytest.raises(RequestError, match=r"tpe needs Optuna.*uv sync --extra tune"):
         proposer_of(sweep(searcher="tpe"), ledger)
 
 

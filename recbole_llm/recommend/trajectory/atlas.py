@@ -6,7 +6,7 @@ Letters: T events of a history, N items, G groups of items, H item-vector size.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +84,30 @@ class Atlas:
             plane=plane_of(torch.cat(list(interests.values()))),
         )
 
-    def landmarks(self) -> Groups:
-        """Return what figures show a path among: genres, or words where items have none."""
-        return self.genres if self.genres.names else self.words
+    def landmarks(self) -> dict[str, Groups]:
+        """Return the heat map that shows most at a glance: genres, or words where there are none.
+
+        Returns:
+            One, by its figure's name; none at all where items have neither.
+        """
+        groups = self.genres if self.genres.names else self.words
+        return {"heatmap": groups} if groups.names else {}
+
+    def maps(self, trajectory: Trajectory) -> dict[str, Groups]:
+        """Return the groups of a trajectory's heat maps: landmarks, words and nearest items."""
+        found = self.landmarks()
+        if self.genres.names and self.words.names:
+            found["heatmap_words"] = self.words
+        return found | {"heatmap_items": self._near_items(trajectory)}
+
+    def _near_items(self, trajectory: Trajectory) -> Groups:
+        """Return the items that the interest came nearest to, each a group of its own."""
+        known = self.recommender
+        near = {item: None for _, ids in self._nearest_items(trajectory.ranked) for item in ids}
+        vectors = known.candidates.vectors
+        apart = vectors[list(near)].double() - vectors[1:].double().mean(0)
+        names = [known.titles[item] or known.items[item] for item in near]
+        return Groups(names, apart, self.genres.spread)
 
     def facts(self, trajectory: Trajectory) -> dict[str, Any]:
         """Return a trajectory as numbers and names that JSON can hold."""
@@ -145,17 +166,18 @@ class Atlas:
         return [dict(zip(keys, parts, strict=True)) for parts in whole]
 
     def _items(self, interests: Tensor) -> list[list[dict[str, Any]]]:
-        """Return the nearest items, seen ones among them, as a list's are scored."""
-        found = []
+        return [
+            [self._item(item) | {"score": score} for score, item in zip(*row, strict=True)]
+            for row in self._nearest_items(interests)
+        ]
+
+    def _nearest_items(self, interests: Tensor) -> Iterator[tuple[list[float], list[int]]]:
+        """Yield scores and ids of the nearest items, seen ones among them, as a list's."""
         compared = self.recommender.model.compared(interests)
         length = min(NEAREST, len(self.recommender.items) - 1)
         for tile in torch.split(compared, TILE):
             scores, ids = top_items(tile, self.recommender.candidates, seen=None, length=length)
-            found += [
-                [self._item(item) | {"score": score} for score, item in zip(*row, strict=True)]
-                for row in zip(scores.tolist(), ids.tolist(), strict=True)
-            ]
-        return found
+            yield from zip(scores.tolist(), ids.tolist(), strict=True)
 
     def _item(self, row: int) -> dict[str, Any]:
         return {"item": self.recommender.items[row], "title": self.recommender.titles[row]}

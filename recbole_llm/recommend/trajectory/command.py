@@ -49,7 +49,7 @@ def trajectory(argv: Sequence[str]) -> dict[str, Any]:
         found = atlas.trajectory(request, name=name)
         facts = atlas.facts(found)
         contents[out / "trajectory.json"] = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-        for one in figures.pictures(found, atlas.landmarks(), atlas.titles(found)):
+        for one in figures.pictures(found, atlas.maps(found), atlas.titles(found)):
             contents |= {out / f"{one.name}.svg": one.svg, out / f"{one.name}.png": one.png}
         said |= {key: facts[key] for key in ("name", "changes", "stretches")}
     try:

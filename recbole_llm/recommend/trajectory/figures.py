@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import matplotlib as mpl
 import numpy as np
@@ -23,20 +23,23 @@ COLORS = {"current": "#2a6f97", "long_term": "#8a8f98", "combined": "#c9702b"}
 TURN = "#d1495b"
 
 
-def pictures(trajectory: Trajectory, landmarks: Groups, titles: list[str]) -> Iterator[Picture]:
+def pictures(
+    trajectory: Trajectory, maps: Mapping[str, Groups], titles: list[str]
+) -> Iterator[Picture]:
     """Yield the figures of a trajectory.
 
     Args:
         trajectory: The trajectory.
-        landmarks: Groups of items that it is shown among.
+        maps: Groups of items that it is shown among, a heat map of each under its name; the path
+            is shown among the first.
         titles: What to call each event's item.
     """
     whose = f"the interest of {trajectory.name}"
     with mpl.rc_context(sns.axes_style("white") | STYLE):
-        if landmarks.names:
+        for name, groups in maps.items():
             title = f"What {whose} was near to, after each event"
-            yield picture(heat_map(trajectory, landmarks), name="heatmap", title=title)
-        title = f"The path of {whose}"
+            yield picture(heat_map(trajectory, groups), name=name, title=title)
+        title, landmarks = f"The path of {whose}", next(iter(maps.values()), None)
         yield picture(path(trajectory, landmarks, titles), name="path", title=title)
         if len(trajectory.rows) > 1:
             title = f"How far each event moved {whose}"
@@ -67,7 +70,7 @@ def heat_map(trajectory: Trajectory, landmarks: Groups) -> Figure:
     return figure
 
 
-def path(trajectory: Trajectory, landmarks: Groups, titles: list[str]) -> Figure:
+def path(trajectory: Trajectory, landmarks: Groups | None, titles: list[str]) -> Figure:
     """Draw each kind of interest as a path in the plane; arrows are where groups lie."""
     figure = Figure(figsize=(8, 5.2), layout="constrained")
     axes, plane = figure.subplots(), trajectory.plane
@@ -86,7 +89,8 @@ def path(trajectory: Trajectory, landmarks: Groups, titles: list[str]) -> Figure
             words, (x[at], y[at]), xytext=(5 * side, 5), textcoords="offset points", color=color,
             ha="right" if side < 0 else "left", fontsize=7.5, zorder=4,
         )  # fmt: skip
-    _arrows(axes, trajectory, landmarks)
+    if landmarks is not None:
+        _arrows(axes, trajectory, landmarks)
     first, second = plane.shares
     axes.set_xlabel(f"First principal axis of the path ({first:.0%} of its variance)")
     axes.set_ylabel(f"Second ({second:.0%})")
@@ -119,8 +123,6 @@ def _rows(values: np.ndarray) -> list[int]:
 
 
 def _arrows(axes: Axes, trajectory: Trajectory, landmarks: Groups) -> None:
-    if not landmarks.names:
-        return
     near = landmarks.affinity(trajectory.ranked).cpu().numpy()
     arrows: Tensor = trajectory.plane.arrows(landmarks.directions)
     rows = _rows(near)

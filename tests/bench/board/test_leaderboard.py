@@ -21,7 +21,6 @@ from recbole_llm.cli import main
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "name one folder of results, received none"),
         (["a", "b"], "received a b"),
         (["nowhere"], "nowhere: no such folder"),
         ([".", "--ot=x"], "unknown option '--ot'. Did you mean '--out'"),

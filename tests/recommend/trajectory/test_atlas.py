@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -88,7 +89,26 @@ def test_a_run_keeps_genres_and_an_older_one_has_words(atlas: Atlas, world_run, 
     write_catalogue(tmp_path, old)
     known = atlas.recommender
     other = Recommender(read_catalogue(tmp_path), known.model, texts=None, place="here")
-    assert Atlas(other).genres.names == [] and Atlas(other).landmarks() is not None
+    assert Atlas(other).genres.names == [] and Atlas(other).landmarks() == {}
+
+
+def test_heat_maps_are_of_genres_words_and_the_nearest_items(atlas: Atlas, world) -> None:
+    named = copy(atlas.recommender)
+    letters = [f"word{chr(97 + row % 8)}" for row in range(len(named.items))]
+    named.titles = [None, *letters[1:]]
+    found = Atlas(named)
+    moved = found.trajectory(Request(history=tuple(world.history(1000))), name="x")
+    maps = found.maps(moved)
+    assert list(maps) == ["heatmap", "heatmap_words", "heatmap_items"]
+    assert maps["heatmap_words"].names == sorted(set(letters[1:]))
+    named.genres = [[] for _ in named.items]
+    assert Atlas(named).landmarks()["heatmap"].names == maps["heatmap_words"].names
+    named.titles = [None] * len(named.items)  # items are named by their ids
+    items = Atlas(named).maps(moved)["heatmap_items"]
+    scores = named.model.compared(moved.ranked) @ named.candidates.vectors[1:].T
+    best = [named.items[row + 1] for row in scores.argmax(1).tolist()]
+    nearest = items.affinity(moved.ranked).argmax(1).tolist()
+    assert [items.names[at] for at in nearest] == best
 
 
 def test_a_history_of_one_event_has_a_trajectory(atlas: Atlas) -> None:

@@ -13,7 +13,7 @@ from recbole_llm.cli import main
 from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.recommend.catalogue import read_catalogue, write_catalogue
 from recbole_llm.recommend.recommender import Recommender
-from recbole_llm.recommend.update.partial import fit_partial
+from recbole_llm.recommend.update.partial import EPOCHS, fit_partial
 
 HEAD = "user_id:token\titem_id:token\ttimestamp:float\n"
 
@@ -31,7 +31,8 @@ def test_a_run_goes_on_and_recommends(ring_run, ring_world, write_events, capsys
 
 def test_help_and_all_that_is_wrong_with_the_words(capsys) -> None:
     assert main(["update", "--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: recbole-llm update")
+    told = capsys.readouterr().out
+    assert told.startswith("usage: recbole-llm update") and f"--epochs={EPOCHS}]" in told
     assert main(["update", "--epoch=3", "--replay=much", "a", "b"]) == 2
     told = capsys.readouterr().err
     for words in (

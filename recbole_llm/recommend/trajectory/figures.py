@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -50,7 +50,7 @@ def heat_map(trajectory: Trajectory, landmarks: Groups) -> Figure:
     """Draw how near each kind of interest was to each group, a column an event."""
     kinds = trajectory.interests
     near = {name: landmarks.affinity(one).cpu().numpy() for name, one in kinds.items()}
-    rows = _rows(landmarks.affinity(trajectory.ranked).cpu().numpy())
+    rows = _rows(landmarks.affinity(trajectory.ranked).cpu().numpy(), trajectory.changes)
     reach = max(float(np.abs(values[:, rows]).max()) for values in near.values()) or 1.0
     figure = Figure(figsize=(8, 0.7 + len(kinds) * (0.5 + 0.19 * len(rows))), layout="constrained")
     panels = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
@@ -116,16 +116,23 @@ def steps(trajectory: Trajectory) -> Figure:
     return figure
 
 
-def _rows(values: np.ndarray) -> list[int]:
-    """Return the groups that the interest came nearest to, in the order in which it did."""
-    nearest = np.argsort(-values.max(0), kind="stable")[:MOST_ROWS]
+def _rows(values: np.ndarray, changes: Sequence[int]) -> list[int]:
+    """Return the groups nearest to the interest in some stretch, in the order in which it was near.
+
+    By the mean over a stretch of one over a group's place among all, so that neither a long stretch
+    nor one of an interest that is near to everything hides the others.
+    """
+    places = (-values).argsort(1, kind="stable").argsort(1) + 1  # (T, G)
+    stretches = np.split(1 / places, list(changes))
+    near = np.max([part.mean(0) for part in stretches], axis=0)
+    nearest = np.argsort(-near, kind="stable")[:MOST_ROWS]
     return [int(row) for row in sorted(nearest, key=lambda row: (values[:, row].argmax(), row))]
 
 
 def _arrows(axes: Axes, trajectory: Trajectory, landmarks: Groups) -> None:
     near = landmarks.affinity(trajectory.ranked).cpu().numpy()
     arrows: Tensor = trajectory.plane.arrows(landmarks.directions)
-    rows = _rows(near)
+    rows = _rows(near, trajectory.changes)
     seen = sorted(rows, key=lambda row: -float(arrows[row].norm()))[:MOST_ARROWS]
     spans = np.abs([*axes.get_xlim(), *axes.get_ylim()])
     longest = max(float(arrows[row].norm()) for row in seen) or 1.0

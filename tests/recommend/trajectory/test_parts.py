@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from recbole_llm.recommend.trajectory.affinity import PRIOR, groups_of, title_words
 from recbole_llm.recommend.trajectory.changes import LEAST, best_partition, change_points
+from recbole_llm.recommend.trajectory.figures import MOST_ROWS, _rows
 from recbole_llm.recommend.trajectory.interests import drift
 from recbole_llm.recommend.trajectory.plane import plane_of
 
@@ -96,3 +98,12 @@ def test_points_on_a_circle_lie_in_a_plane() -> None:
     torch.testing.assert_close(places.diff(dim=0).norm(dim=1), points.diff(dim=0).norm(dim=1))
     assert plane.arrows(torch.eye(4)).norm(dim=1).tolist() == pytest.approx([1.0, 0, 1.0, 0])
     assert plane_of(points[:1]).places(points[:1]).tolist() == [[0.0, 0.0]]
+
+
+def test_a_heat_map_shows_what_was_near_in_each_stretch() -> None:
+    """Of thirteen groups one is dropped; neither the short stretch's nor the long one's."""
+    values = np.zeros((10, MOST_ROWS + 1))
+    values[:2, 5], values[2:, 3] = 9.0, 1.0
+    found = _rows(values, [2])
+    assert {5, 3} < set(found) and MOST_ROWS not in found
+    assert found.index(5) < found.index(3)

@@ -103,16 +103,34 @@ def _give_text(model: Any, dataset: Any, *, settings: Settings) -> None:
     vectors = dataset.item_vectors()
     if vectors is None:  # item_features: id
         return
-    embedding = getattr(model, "item_embedding", None)
-    if not isinstance(embedding, torch.nn.Embedding):
+    found = _item_embeddings(model, num_items=len(vectors.table))
+    if "item_embedding" not in found:
         raise RequestError(
             f"item_features: {type(model).__name__} has no item_embedding to put text into; "
             "docs/text_in_recbole.md lists the models that have."
         )
     model.item_vectors = vectors
-    model.item_embedding = TextEmbedding(
-        embedding=embedding, text=vectors.table, use_id="id" in settings.features
-    )
+    use_id = "id" in settings.features
+    made = {
+        embedding: TextEmbedding(embedding=embedding, text=vectors.table, use_id=use_id)
+        for embedding in found.values()
+    }
+    for name, embedding in found.items():
+        if hasattr(embedding, "bias"):  # GRU4RecCPR takes it for a linear layer too
+            made[embedding].bias = embedding.bias
+        setattr(model, name, made[embedding])
+
+
+def _item_embeddings(model: torch.nn.Module, *, num_items: int) -> dict[str, torch.nn.Embedding]:
+    """Return a model's embeddings of items by name: read, ranked, or one under two names."""
+    return {
+        name: module
+        for name, module in model._modules.items()
+        if isinstance(module, torch.nn.Embedding)
+        and "item" in name
+        and module.num_embeddings >= num_items
+        and module.embedding_dim > 1
+    }
 
 
 def trainer_class(config: LLMConfig) -> type:

@@ -111,8 +111,10 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
             f"training: all_positions is for our models, {' and '.join(CAUSAL)}, which are causal; "
             f"received it for {model}."
         )
-    if learns_windows(model, settings.get("training")) and settings["loss_type"] != "CE":
-        problems.append("training: all_positions of RecBole's models needs loss_type CE.")
+    if learns_windows(model, settings.get("training")):
+        problems += _window_problems(settings)
+        if settings["loss_type"] != "CE":
+            problems.append("training: all_positions of RecBole's models needs loss_type CE.")
     size, heads = settings.get("hidden_size"), settings.get("n_heads")
     if isinstance(size, int) and isinstance(heads, int):
         least = 2 * heads if model in MODELS else heads  # rotary positions turn pairs of entries
@@ -150,12 +152,18 @@ def _our_problems(settings: Mapping[str, Any]) -> list[str]:
     problems = []
     if settings["loss_type"] not in LOSSES:
         problems.append(f"loss_type: {unknown_name('loss', str(settings['loss_type']), LOSSES)}")
-    overlap, length = settings["window_overlap"], settings["MAX_ITEM_LIST_LENGTH"]
-    if overlap >= length:
+    elif settings.get("label_smoothing") and settings["loss_type"] != "CE":
         problems.append(
-            f"window_overlap: must be below MAX_ITEM_LIST_LENGTH ({length}), received {overlap}."
+            f"label_smoothing: is of loss_type CE, received {settings['loss_type']}. Leave it out."
         )
-    return problems
+    return problems + _window_problems(settings)
+
+
+def _window_problems(settings: Mapping[str, Any]) -> list[str]:
+    overlap, length = settings["window_overlap"], settings["MAX_ITEM_LIST_LENGTH"]
+    if overlap < length:
+        return []
+    return [f"window_overlap: must be below MAX_ITEM_LIST_LENGTH ({length}), received {overlap}."]
 
 
 def _robust_problems(settings: Mapping[str, Any]) -> list[str]:

@@ -102,7 +102,7 @@ def encode_shards(
         counts = (
             _on_ray(shelf, missing, encoder, options, gpus=gpus)
             if on_ray
-            else (shelf.encode(k, encoder) for k in missing)
+            else _here(shelf, missing, encoder)
         )
         progress = tqdm(total=len(missing), desc="Shards", disable=not config["show_progress"])
         with progress:
@@ -120,6 +120,19 @@ def encode_shards(
         "seconds": time.perf_counter() - begin,
         "shelf": str(shelf.folder),
     }
+
+
+def _here(shelf: Shelf, missing: Sequence[int], encoder: TextEncoder) -> Iterator[int]:
+    """Yield the counts of texts of shards; those that another process is at come last."""
+    held = []
+    for shard in missing:
+        count = shelf.encode_free(shard, encoder)
+        if count is None:
+            held.append(shard)
+        else:
+            yield count
+    for shard in held:
+        yield shelf.encode(shard, encoder)
 
 
 def _on_ray(

@@ -25,6 +25,9 @@ PACKAGES = (
     "transformers",
     "sentence-transformers",
     "peft",
+    "onnxruntime",
+    "openvino",
+    "nncf",
     "ray",
 )
 

@@ -26,7 +26,7 @@ from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.ranks import write_ranks
 from recbole_llm.recommend.keep import keep_catalogue
 from recbole_llm.report import NO_REPORT, cold_items, named_ranks, report_of
-from recbole_llm.resume import stored_run
+from recbole_llm.resume import UPDATES, stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.classification import report_table
@@ -73,8 +73,8 @@ def run_recbole(
     """
     if resume is not None:
         stored = stored_run(Path(resume))
-        if stored.result is not None:
-            return stored.result
+        if stored.result is not None and stored.facts.get(UPDATES):
+            return stored.result  # no dataset is its own
         config = stored.config_for(
             model=model,
             dataset=dataset,
@@ -83,6 +83,8 @@ def run_recbole(
             arguments=arguments or {},
         )
         run_dir, nproc = stored.run_dir, stored.processes(nproc)
+        if stored.result is not None:
+            return stored.result
     else:
         config = LLMConfig(
             model, dataset, config_file_list, dict(config_dict or {}), arguments=arguments

@@ -170,6 +170,12 @@ def test_two_readings_that_cannot_differ_are_refused() -> None:
         ("propensity_weighting", "snips"),
         ("propensity_clip", 0.5),
         ("popularity_adjustment", 0.5),
+        ("label_smoothing", 0.1),
+        ("interest_combination", "gate"),
+        ("interest_pooling", "sum"),
+        ("num_negatives", 16),
+        ("negative_sampling", "in_batch"),
+        ("contrastive_views", "dropout"),
     ],
 )
 def test_terms_of_robustness_are_refused_for_recboles_models(key: str, value) -> None:
@@ -366,3 +372,16 @@ def test_every_key_that_recbole_reads_is_known() -> None:
     unknown = {key for key in read - derived if key not in known_keys() | SET_BY_RECBOLE.keys()}
     models = {name for name in unknown if name.endswith(("_ITEM_SEQ", "_ITEM_SEQ_LEN"))}
     assert unknown - models == set()
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "words"),
+    [
+        ("LLMInterestLSTM", {"label_smoothing": 0.1, "loss_type": "SCE"}, "is of loss_type CE"),
+        ("LLMInterestLSTM", {"window_overlap": 50}, "window_overlap: must be below"),
+        ("SASRec", {"training": "all_positions", "window_overlap": 50}, "window_overlap: must be"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(model: str, settings, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        config_of(model, train_neg_sample_args=None, MAX_ITEM_LIST_LENGTH=50, **settings)

@@ -56,6 +56,7 @@ class ItemVectors:
     whitening: Whitening | KeptWhitening | None = None
     texts: Sequence[str] = ()
     per_second: float | None = None
+    encoder: Mapping[str, Any] | None = None
 
     def raw_table(self) -> np.ndarray:
         """Return the vectors as the encoder gave them in the rows of their items, ``(N, D)``."""
@@ -66,11 +67,14 @@ class ItemVectors:
     def facts(self) -> dict[str, Any]:
         """Return what a result says of the text: cache key, speed, directions, coverage, texts cut.
 
+        ``encoder`` is what identifies the encoder: weights (of a model id the commit), precision,
+        pooling and the like.
         ``anisotropy`` is that of the encoder's vectors, ``treated_anisotropy`` that of the vectors
         which the model is given, after controls and whitening.
         """
         about = {"key": self.key, "from_cache": self.from_cache, "truncated": self.truncated}
         about |= {
+            "encoder": self.encoder,
             "vectors_per_second": self.per_second,
             "anisotropy": anisotropy(self.raw),
             "treated_anisotropy": anisotropy(self.table[list(self.rows)]),
@@ -180,6 +184,7 @@ def _encode(
         whitening=whitening,
         texts=[text for text in texts.texts if text is not None],
         per_second=stored.per_second,
+        encoder=encoder.fingerprint(),  # after the model was loaded, when its commit is known
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from recbole_llm.errors import StoreError
@@ -42,12 +42,18 @@ class Entries:
         self.root, self.what = root, what
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold an entry's lock; the system frees it if its owner dies."""
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold an entry's lock; the system frees it if its owner dies.
+
+        Raises:
+            Timeout: If another process holds it, and this one is not to wait.
+        """
         lock = FileLock(self.root / f"{key}.lock")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            lock.acquire(blocking=wait)
+        except Timeout:
+            raise
         except (OSError, NotImplementedError) as error:
             logger.warning(
                 "%s: no lock (%s); two runs may both make %s.", self.root, error, self.what

@@ -10,17 +10,20 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+BROKEN = (ImportError, KeyError, AttributeError, TypeError)
+"""With which loading a model may end that needs another package, or whose files are broken."""
 LOGIN = "Accept its terms on the hub, if it has any, and run `hf auth login`."
 UNREACHABLE = ("offline", "connect", "timeout", "timed out")
 
 
 def failures() -> tuple[Any, ...]:
     """Return the errors with which asking the hub, or loading a model, may end."""
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
     from safetensors import SafetensorError
 
     # RuntimeError: sizes that do not match. The hub's bases are its HTTP library's own errors.
-    return (OSError, ValueError, RuntimeError, SafetensorError, *HfHubHTTPError.__bases__)
+    broken = (ValueError, RuntimeError, SafetensorError, StrictDataclassError)
+    return (OSError, *broken, *HfHubHTTPError.__bases__)
 
 
 def cached_commit(name: str, revision: str | None) -> str | None:
@@ -106,6 +109,8 @@ def why_not(name: str, error: Exception, *, revision: str | None, known: str) ->
             "It is not in this machine's cache, and the hub may not be asked (HF_HUB_OFFLINE). "
             f"Run `hf download {name}` where there is a network, or give a local path."
         )
+    elif is_a(ImportError):
+        reason = f"{_first_line(error)} Install what it needs, or give another model."
     else:
         codes = [c.response.status_code for c in causes if isinstance(c, errors.HfHubHTTPError)]
         reason = f"{_first_line(error)} {_hint(words, codes=codes, known=known)}"

@@ -140,7 +140,7 @@ def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> 
         model = SentenceTransformer(
             place, device=device, revision=revision, trust_remote_code=spec.trust_remote_code
         )
-    except hub.failures() as error:
+    except (*hub.failures(), *hub.BROKEN) as error:
         words = hub.why_not(spec.name, error, revision=spec.revision, known=BUNDLED)
         raise EncoderError(words) from None
     if precision == "float32" or model.dtype == torch.float16 or not spec.is_torch:

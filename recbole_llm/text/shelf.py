@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -99,13 +100,21 @@ class Shelf:
                     shard = _digest(text)[0] * self.num_shards >> 64
                     files[shard].write(json.dumps(text) + "\n")
 
-    def encode(self, shard: int, encoder: TextEncoder) -> int:
+    def encode_free(self, shard: int, encoder: TextEncoder) -> int | None:
+        """Encode a shard as :meth:`encode`, or return None if another process is at it."""
+        try:
+            return self.encode(shard, encoder, wait=False)
+        except Timeout:
+            return None
+
+    def encode(self, shard: int, encoder: TextEncoder, *, wait: bool = True) -> int:
         """Encode a shard if no process has, and return how many texts were encoded.
 
         Raises:
             StoreError: If its vectors cannot be written.
+            Timeout: If another process is at it, and this one is not to wait.
         """
-        with self.entries.lock(str(shard)):
+        with self.entries.lock(str(shard), wait=wait):
             if self._manifest(shard, mend=True) is not None:
                 return 0
             with (self.folder / TEXTS / f"{shard}.jsonl").open(encoding="ascii") as file:
@@ -149,7 +158,13 @@ class Shelf:
         return facts
 
     def _manifest(self, shard: int, *, mend: bool = False) -> dict[str, Any] | None:
-        return self.entries.read(str(shard), _verified, mend=mend)
+        plan = self.folder / PLAN
+        try:
+            dim = json.loads(plan.read_text(encoding="utf-8"))["dim"] if plan.is_file() else None
+        except DAMAGED:
+            dim = None  # the plan is written anew in the end
+        found = self.entries.read(str(shard), partial(_read_shard, dim=dim), mend=mend)
+        return None if found is None else found[0]
 
 
 class ShardWorker:
@@ -206,8 +221,7 @@ def _gather(folder: Path, plan: Mapping[str, Any], texts: Sequence[str]) -> Enco
     shards = np.array([int(key) * plan["shards"] >> 64 for key in wanted[:, 0]])
     vectors, cut = torch.zeros(len(texts), plan["dim"]), []
     for shard in np.unique(shards):
-        _verified(folder / str(shard))
-        tensors = load_file(folder / str(shard) / VECTORS)
+        _, tensors = _read_shard(folder / str(shard), dim=plan["dim"])
         keys = tensors["keys"].numpy().view(np.uint64)
         places = np.flatnonzero(shards == shard)
         rows = np.searchsorted(keys[:, 0], wanted[places, 0])
@@ -215,8 +229,6 @@ def _gather(folder: Path, plan: Mapping[str, Any], texts: Sequence[str]) -> Enco
             return None
         vectors[places] = tensors["vectors"][rows]
         cut += places[tensors["cut"][rows].numpy()].tolist()
-    if not torch.isfinite(vectors).all():
-        raise ValueError("its vectors are not all finite")
     return Encoding(vectors, len(cut), 0, cut)
 
 
@@ -243,14 +255,27 @@ def _write_shard(folder: Path, *, tensors: Mapping[str, Tensor]) -> None:
     write_json(folder / MANIFEST, manifest)
 
 
-def _verified(folder: Path) -> dict[str, Any]:
-    """Return a shard's manifest.
+def _read_shard(folder: Path, *, dim: int | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return a shard's manifest and tensors.
+
+    Args:
+        folder: The shard.
+        dim: D of the shelf, where that is known.
 
     Raises:
-        ValueError: If its vectors are not the ones written.
+        ValueError: If its vectors are not the ones written, or none that a shelf can hold.
     """
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     file = folder / VECTORS
     if file.stat().st_size != manifest["bytes"] or sha256(file) != manifest["sha256"]:
         raise ValueError(f"the vectors of shard {folder.name} are not the ones written")
-    return manifest
+    tensors = load_file(file)
+    num, width = manifest["shape"]
+    shapes = {"keys": (num, 2), "vectors": (num, width), "cut": (num,)}
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
+        raise ValueError(f"the tensors of shard {folder.name} are of other shapes than it says")
+    if num and width != (dim or width):
+        raise ValueError(f"the vectors of shard {folder.name} have {width} entries, not {dim}")
+    if not torch.isfinite(tensors["vectors"]).all():
+        raise ValueError(f"the vectors of shard {folder.name} are not all finite")
+    return manifest, tensors

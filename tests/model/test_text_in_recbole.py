@@ -47,10 +47,29 @@ def test_the_table_names_every_sequence_model() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name, works in ROWS if works == "yes"])
 def test_a_model_trains_and_tests_on_text(films, model: str) -> None:
-    result = run_recbole(model, "toy", config_dict={**films, "item_features": ["text", "id"]})
+    """No vector is left that is learned of an item's id, and a score changes with its text."""
+    result = run_recbole(model, "toy", config_dict={**films, "item_features": "text"})
     with safe_open(Path(result["run_dir"]) / WEIGHTS, "pt") as file:
         assert PROJECTION in set(file.keys())
         assert not [name for name in file.keys() if name.endswith(".text")]  # noqa: SIM118
+    _, trained, dataset, _, _, test_data = load_run(result["run_dir"])
+    rows = (dataset.item_num, dataset.item_num + 1)  # the last is a mask
+    learned = [p.shape for p in trained.parameters() if p.dim() == 2 and p.shape[0] in rows]
+    assert all(shape[1] == 1 for shape in learned)  # TransRec's bias
+    cases = next(iter(test_data))[0][:1]
+    before = scores_of(trained, cases)
+    strange = next(item for item in range(1, rows[0]) if item not in cases["item_id_list"])
+    texts = [one for one in trained.modules() if isinstance(one, TextEmbedding)]
+    for one in texts:  # two tables share their texts
+        one.text = one.text.clone()
+        one.text[strange] *= -1
+    assert scores_of(trained, cases)[strange] != before[strange]
+
+
+@torch.no_grad()
+def scores_of(model, cases) -> torch.Tensor:
+    """Return the scores of all items for a case; of a mode set anew tables are made anew."""
+    return model.eval().full_sort_predict(cases).view(-1)
 
 
 @pytest.mark.slow

@@ -106,10 +106,10 @@ def test_killed_in_the_middle_it_goes_on(arguments, encode, fork) -> None:
     def die_over_a_shard() -> None:
         whole = Shelf.encode
 
-        def until_the_fourth(self: Shelf, shard: int, encoder: TextEncoder) -> int:
+        def until_the_fourth(self: Shelf, shard: int, encoder: TextEncoder, **how: bool) -> int:
             if shard == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return whole(self, shard, encoder)
+            return whole(self, shard, encoder, **how)
 
         Shelf.encode = until_the_fourth
         main([*arguments, "--shards=5"])

@@ -174,22 +174,40 @@ def test_a_model_of_static_word_vectors(tmp_path: Path) -> None:
         load(tmp_path / "static", max_length=8).encode(["toy"])
 
 
-def test_code_of_a_model_runs_only_where_it_is_trusted(tiny_bert: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_bert, tmp_path / "bert")
-    canary = tmp_path / "canary"
-    (tmp_path / "bert" / "modeling.py").write_text(
-        f"from pathlib import Path\nfrom transformers import BertConfig, BertModel\n"
-        f"Path({str(canary)!r}).touch()\n"
-        "class Own(BertConfig):\n    model_type = 'own'\n"
-        "class OwnModel(BertModel):\n    config_class = Own\n"
-    )
-    file = tmp_path / "bert" / "config.json"
+def with_own_code(folder: Path, *first: str) -> Path:
+    """Give a BERT code of its own, which begins with these lines."""
+    lines = (*first, "from transformers import BertConfig, BertModel",
+             "class Own(BertConfig):\n    model_type = 'own'",
+             "class OwnModel(BertModel):\n    config_class = Own\n")  # fmt: skip
+    (folder / "modeling.py").write_text("\n".join(lines))
+    file = folder / "config.json"
     own = {"AutoConfig": "modeling.Own", "AutoModel": "modeling.OwnModel"}
-    file.write_text(
-        json.dumps(json.loads(file.read_text()) | {"model_type": "own", "auto_map": own})
-    )
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps(known | {"model_type": "own", "auto_map": own}))
+    return folder
+
+
+def test_code_of_a_model_runs_only_where_it_is_trusted(tiny_bert: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    lines = "from pathlib import Path", f"Path({str(canary)!r}).touch()"
+    folder = with_own_code(shutil.copytree(tiny_bert, tmp_path / "bert"), *lines)
     with pytest.raises(EncoderError, match="trust_remote_code: true"):
-        load(tmp_path / "bert").encode(["toy"])
+        load(folder).encode(["toy"])
     assert not canary.exists()
-    load(tmp_path / "bert", trust_remote_code=True).encode(["toy"])
+    load(folder, trust_remote_code=True).encode(["toy"])
     assert canary.exists()
+
+
+def test_a_package_that_a_model_needs_is_named(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = with_own_code(shutil.copytree(tiny_bert, tmp_path / "needy"), "import no_such_package")
+    with pytest.raises(EncoderError, match=r"no_such_package.*Install what it needs"):
+        load(folder, trust_remote_code=True).encode(["toy"])
+
+
+@pytest.mark.parametrize("broken", [{"hidden_size": "many"}, {"hidden_act": "none such"}])
+def test_a_broken_configuration_is_one_message(tiny_bert: Path, tmp_path: Path, broken) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "bert")
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | broken))
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        load(folder).encode(["toy"])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import recbole_llm.text.shelf as module
+from recbole_llm.encode_command import _here
 from recbole_llm.errors import StoreError
+from recbole_llm.files import sha256
 from recbole_llm.text.encoders import Encoding
 from recbole_llm.text.models import EncoderSpec
-from recbole_llm.text.shelf import PLAN, VECTORS, Shelf
+from recbole_llm.text.shelf import MANIFEST, PLAN, VECTORS, Shelf
 from recbole_llm.text.store import VectorStore
 
 TEXTS = [f"text {k}" for k in range(100)] + ["漫画", "lone \ud800 surrogate"]
@@ -106,6 +112,87 @@ def test_a_damaged_shard_is_not_used_and_made_again(shelf, encoder, caplog) -> N
     make(shelf, encoder)
     assert 0 < len(encoder.encoded) - before < 50
     assert (shelf.folder / "3.corrupt-1").is_dir()
+
+
+def vouch(folder: Path, **tensors: torch.Tensor) -> None:
+    """Put other tensors into a shard, with a manifest that vouches for the file."""
+    save_file(load_file(folder / VECTORS) | tensors, folder / VECTORS)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    if "vectors" in tensors and len(tensors["vectors"]) == manifest["shape"][0]:
+        manifest["shape"] = list(tensors["vectors"].shape)
+    manifest |= {
+        "sha256": sha256(folder / VECTORS), "bytes": (folder / VECTORS).stat().st_size,
+    }  # fmt: skip
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def of_shard(folder: Path) -> int:
+    return json.loads((folder / MANIFEST).read_text())["shape"][0]
+
+
+DAMAGES = {
+    "truncated": lambda at: (at / VECTORS).write_bytes((at / VECTORS).read_bytes()[:-5]),
+    "empty": lambda at: (at / VECTORS).write_bytes(b""),
+    "of another width": lambda at: vouch(at, vectors=torch.zeros(of_shard(at), 7)),
+    "of fewer rows": lambda at: vouch(at, vectors=torch.zeros(of_shard(at) - 1, 2)),
+    "of fewer keys": lambda at: vouch(at, keys=torch.zeros(1, 2, dtype=torch.int64)),
+    "not finite": lambda at: vouch(at, vectors=torch.full((of_shard(at), 2), float("nan"))),
+    "without a manifest": lambda at: (at / MANIFEST).unlink(),
+    "of a broken manifest": lambda at: (at / MANIFEST).write_text("{"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_any_damage_is_found_and_mended_by_encoding_again(shelf, encoder, caplog, damage) -> None:
+    make(shelf, encoder)
+    DAMAGES[damage](shelf.folder / "2")
+    store = VectorStore(shelf.cache)
+    assert not store.get(TEXTS, encoder).from_cache and "encode --shards again" in caplog.text
+    before = len(encoder.encoded)
+    assert make(shelf, encoder)["texts"] == 102
+    assert 0 < len(encoder.encoded) - before < 50
+    assert (shelf.folder / "2.corrupt-1").is_dir()
+    assert shelf.missing() == []
+    some = TEXTS[:-1]  # not what the store has encoded itself meanwhile
+    assert store.get(some, encoder).vectors.tolist() == [[len(one), ord(one[-1])] for one in some]
+
+
+def test_a_shard_that_another_process_is_at_comes_last(shelf, encoder) -> None:
+    shelf.scatter([TEXTS], size=1)
+    counts = _here(shelf, range(5), encoder)
+    with shelf.entries.lock("1"):
+        first = [next(counts) for _ in range(4)]
+    assert all(first) and shelf.missing() == [1]
+    (last,) = counts
+    assert sum(first) + last == 102 and shelf.missing() == []
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_shards_and_encode_each_text_once(shelf, encoder, fork) -> None:
+    def work() -> None:
+        shelf.scatter([TEXTS], size=1)
+        for _ in _here(shelf, range(5), encoder):
+            time.sleep(0.3)
+
+    children = [fork(work), fork(work)]
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    assert shelf.finish()["texts"] == 102
+    assert sorted(encoder.encoded) == sorted(TEXTS)
+
+
+def test_a_full_disk_says_so_and_leaves_nothing(shelf, encoder, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shelf.scatter([TEXTS], size=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_file", full)
+        with pytest.raises(StoreError, match="no room"):
+            shelf.encode(0, encoder)
+    assert shelf.missing() == [0, 1, 2, 3, 4] and not list(shelf.folder.glob(".0*"))
+    assert shelf.encode(0, encoder)
 
 
 def test_a_shelf_with_a_missing_shard_is_not_one(shelf, encoder) -> None:

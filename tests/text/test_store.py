@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_goes_on(
 
 
 def test_a_file_system_without_locks_is_a_warning(store, encoder, monkeypatch, caplog) -> None:
-    def refuse(self: object) -> None:
+    def refuse(self: object, **_: object) -> None:
         raise NotImplementedError("no locks here")
 
     monkeypatch.setattr("recbole_llm.text.entries.FileLock.acquire", refuse)

@@ -115,8 +115,18 @@ def test_a_run_that_stopped_early_and_died_in_its_test_is_only_tested(
     assert numbers(run_recbole(resume=run_dir)) == numbers(whole)
 
 
-def test_other_settings_are_refused_all_at_once(toy, monkeypatch, tmp_path) -> None:
-    run_dir = crashed(monkeypatch, toy, model="LLMInterestLSTM", epoch=1, folder=tmp_path / "run")
+@pytest.fixture(params=["stopped", "finished"])
+def left(request, toy, monkeypatch, tmp_path) -> Path:
+    """Return the directory of a run that was stopped, or that has finished."""
+    run_dir: Path = tmp_path / "run"
+    if request.param == "stopped":
+        return crashed(monkeypatch, toy, model="LLMInterestLSTM", epoch=1, folder=run_dir)
+    run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "run_dir": str(run_dir)})
+    return run_dir
+
+
+def test_other_settings_are_refused_all_at_once(left, tmp_path) -> None:
+    run_dir = left
     file = tmp_path / "more.yaml"
     file.write_text("dropout_prob: 0.4\n")
     with pytest.raises(RequestError, match="other settings") as caught:
@@ -131,8 +141,8 @@ def test_other_settings_are_refused_all_at_once(toy, monkeypatch, tmp_path) -> N
     assert run_recbole(arguments=same, resume=run_dir)["epochs"] == 3
 
 
-def test_other_data_is_refused(toy, monkeypatch, tmp_path) -> None:
-    run_dir = crashed(monkeypatch, toy, model="LLMInterestLSTM", epoch=1, folder=tmp_path / "run")
+def test_other_data_is_refused(toy, left) -> None:
+    run_dir = left
     file = Path(toy["data_path"]) / "toy" / "toy.inter"
     file.write_text(file.read_text().replace("u0\ti3", "u0\ti4"))
     with pytest.raises(RunDirError, match=r"toy\.inter: is not the file that the run read"):

@@ -70,6 +70,8 @@ def run_in_processes(
         finally:
             for process in children.processes:
                 process.terminate()
+            for process in children.processes:
+                process.join()
     result = stored_run(run_dir).result
     if result is None:
         raise RecBoleLLMError(f"{run_dir / RESULT}: the processes ended and left no result.")

@@ -94,7 +94,11 @@ def run_recbole(
         run_dir = _open_run_dir(config, nproc=nproc)
     if nproc > 1:
         trust = bool(config["trust_remote_code"])
-        result = run_in_processes(run_dir, size=nproc, saved=saved, trust_remote_code=trust)
+        try:
+            result = run_in_processes(run_dir, size=nproc, saved=saved, trust_remote_code=trust)
+        except KeyboardInterrupt:
+            getLogger().warning(_interrupted(run_dir))
+            raise
     else:
         result = run_here(config, run_dir=run_dir, saved=saved)
     if queue is not None:

@@ -131,7 +131,7 @@ def _summed(interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | 
 
 
 class SampledLoss(nn.Module):
-    """Base of losses that compare a target with drawn negatives."""
+    """Base of losses that compare a target with drawn negatives, in float32."""
 
     def __init__(self, *, temperature: float, negatives: Negatives) -> None:
         super().__init__()
@@ -142,10 +142,11 @@ class SampledLoss(nn.Module):
     ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
         drawn = self.negatives.draw(targets)  # (K,)
-        scaled = interest / self.temperature
-        positive = (scaled * table[targets]).sum(-1)  # (P,)
-        negative = scaled @ table[drawn].T  # (P, K)
-        return self.compare(positive, negative, weights, targets=targets, drawn=drawn)
+        with torch.autocast(interest.device.type, enabled=False):  # one precision for both
+            scaled, table = interest.float() / self.temperature, table.float()
+            positive = (scaled * table[targets]).sum(-1)  # (P,)
+            negative = scaled @ table[drawn].T  # (P, K)
+            return self.compare(positive, negative, weights, targets=targets, drawn=drawn)
 
     def compare(
         self,

@@ -61,9 +61,9 @@ class SafeTrainer(TrainerLike):
 
     def _check_nan(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
-            parameters = self.model.named_parameters()
-            bad = [name for name, value in parameters if not torch.isfinite(value).all()]
-            weights = f"; weights that are not finite: {', '.join(bad)}" if bad else ""
+            tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
+            bad = [name for name, value in tensors if not torch.isfinite(value).all()]
+            weights = f"; not finite: {', '.join(bad)}" if bad else ""
             raise NonFiniteError(
                 f"{self._place}: the training loss is {loss.item()}{weights}. Lower learning_rate, "
                 "or set clip_grad_norm; the last good checkpoint is kept."

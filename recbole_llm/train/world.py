@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ def current_world() -> World:
     return World(dist.get_rank(), dist.get_world_size())
 
 
+PATIENCE = timedelta(days=7)  # the others wait while the first evaluates, which may take hours
+
+
 @contextmanager
 def joined(*, rank: int, size: int, meeting_point: Path, on_gpu: bool) -> Iterator[None]:
     """Join the world of ``size`` processes that meet at a file, while the block runs.
@@ -64,7 +68,11 @@ def joined(*, rank: int, size: int, meeting_point: Path, on_gpu: bool) -> Iterat
     """
     backend = "nccl" if on_gpu else "gloo"
     dist.init_process_group(
-        backend, init_method=f"file://{meeting_point}", rank=rank, world_size=size
+        backend,
+        init_method=f"file://{meeting_point}",
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
     )
     try:
         yield

@@ -16,6 +16,7 @@ from recbole_llm.model.losses import (
     Negatives,
     SampledSoftmax,
 )
+from recbole_llm.settings import Settings
 
 TABLE = torch.tensor([[9.0], [1.0], [0.0], [-1.0]])  # padding would win if it were a candidate
 COUNTS = torch.tensor([0, 2, 1, 1])
@@ -96,6 +97,35 @@ def test_gbce_by_hand() -> None:
     rate = 1 / 2  # one of the two items that are not the target; t = 1 makes it the power
     expected = -(rate * math.log(sigmoid(2)) + math.log(1 - sigmoid(0))) / 2
     assert received.item() == pytest.approx(expected)
+
+
+def test_gbce_at_its_default_calibration_by_hand() -> None:
+    loss = BinaryCrossEntropy(
+        temperature=1.0, negatives=drawn(2), calibration=Settings().gbce_calibration
+    )
+    received = loss(torch.tensor([[2.0]]), TABLE, torch.tensor([1]))
+    power = 0.5 * (0.75 * (1 - 2) + 2)  # α = 1 of 2, t = 0.75
+    expected = -(power * math.log(sigmoid(2)) + math.log(1 - sigmoid(0))) / 2
+    assert received.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (SampledSoftmax, -math.log(math.exp(4) / (math.exp(4) + 1))),
+        (BPR, -math.log(1 / (1 + math.exp(-4)))),
+        (BinaryCrossEntropy, -(math.log(1 / (1 + math.exp(-4))) + math.log(0.5)) / 2),
+    ],
+)
+def test_a_temperature_divides_scores_by_hand(kind, expected: float) -> None:
+    """Of a target with the score 2 and one negative with 0, at half the temperature."""
+    own = {"calibration": 0.0} if kind is BinaryCrossEntropy else {}
+    loss = kind(temperature=0.5, negatives=drawn(2), **own)
+    interest, target = torch.tensor([[2.0]]), torch.tensor([1])
+    assert loss(interest, TABLE, target).item() == pytest.approx(expected, abs=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = loss(interest.bfloat16(), TABLE, target)
+    assert mixed.dtype == torch.float32 and mixed.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_bpr_by_hand() -> None:

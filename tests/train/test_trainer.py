@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import DataError, NonFiniteError, RequestError, RunDirError
 from recbole_llm.model.base import InterestModel
+from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
 from recbole_llm.train.checkpoints import FORMAT
 from recbole_llm.train.trainer import InterestTrainer
@@ -106,6 +107,21 @@ def test_a_loss_that_is_not_finite_names_its_epoch(toy, monkeypatch) -> None:
     )  # fmt: skip
     with pytest.raises(NonFiniteError, match="epoch 0, batch 0: the training loss is"):
         run(toy)
+
+
+def test_a_loss_that_is_not_finite_names_vectors_that_are_not(toy, monkeypatch) -> None:
+    """Of the item vectors, which are no weights."""
+    made = ItemRepresentation.__init__
+
+    def spoiled(self, *args, **kwargs) -> None:
+        made(self, *args, **kwargs)
+        self.features[0].vectors[3] = float("nan")
+
+    monkeypatch.setattr(ItemRepresentation, "__init__", spoiled)
+    with pytest.raises(
+        NonFiniteError, match=r"loss is nan; not finite: items\.features\.0\.vec"
+    ):
+        run({**toy, "item_features": "text"})
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
@@ -361,12 +377,17 @@ def test_a_read_only_dataset_is_enough(toy) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code_wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_training_leaves_a_run_that_loads(toy, tmp_path, number, code_wanted) -> None:
+@pytest.mark.parametrize(
+    ("number", "code_wanted", "nproc"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGTERM, 143, 2)],
+)
+def test_interrupted_training_leaves_a_run_that_loads(
+    toy, tmp_path, number, code_wanted, nproc
+) -> None:
     run_dir = tmp_path / "stopped"
     endless = {"epochs": 100_000, "stopping_step": 100_000, "run_dir": run_dir}
     words = [f"--{key}={value}" for key, value in {**toy, **endless}.items()]
-    words += ["--model=LLMInterestLSTM", "--dataset=toy"]
+    words += ["--model=LLMInterestLSTM", "--dataset=toy", f"--nproc={nproc}"]
     code = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
     with (tmp_path / "log").open("w") as log:
         child = subprocess.Popen([sys.executable, "-c", code, *words], stderr=log, stdout=log)

@@ -65,7 +65,9 @@ class Runner:
     _locks: dict[Path, FileLock] = field(default_factory=dict)
 
     def run(self, planned: Sequence[Planned]) -> None:
-        """Run what is planned and keep what comes of it; what runs begin with is trained first.
+        """Run what is planned and keep what comes of it.
+
+        What runs begin with is trained first, then the runs whose lists others put in order.
 
         Raises:
             RecBoleLLMError: At the end, if a run failed.
@@ -73,11 +75,15 @@ class Runner:
         broken = self._broken(planned)
         failures = [one.failure for one in broken]
         rest = [one for one in planned if one not in broken]
+        bases = {one.spec.reranked.path for one in rest if one.spec.reranked is not None}
+        first = [one for one in rest if one.spec.path in bases]
+        then = [one for one in rest if one not in first]
         try:
-            for one, outcome in self.executor(self._claimed(rest)):
-                if not self._keep(one, outcome):
-                    failures.append(one.failure)
-                self._locks.pop(one.record).release()
+            for number, stage in ((1, first), (1 + len(first), then)):
+                for one, outcome in self.executor(self._claimed(stage, number, len(rest))):
+                    if not self._keep(one, outcome):
+                        failures.append(one.failure)
+                    self._locks.pop(one.record).release()
         finally:
             for lock in self._locks.values():
                 lock.release()
@@ -107,10 +113,10 @@ class Runner:
                 broken.append(one)
         return broken
 
-    def _claimed(self, planned: Sequence[Planned]) -> Iterator[Claimed]:
+    def _claimed(self, planned: Sequence[Planned], first: int, total: int) -> Iterator[Claimed]:
         """Yield the runs that no other process runs, each with its lock held."""
-        for number, one in enumerate(planned, 1):
-            title = f"[{number}/{len(planned)}] {one.spec.title}, seed {one.spec.seed}"
+        for number, one in enumerate(planned, first):
+            title = f"[{number}/{total}] {one.spec.title}, seed {one.spec.seed}"
             lock = lock_of(one)
             try:
                 lock.acquire(blocking=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,19 @@ class TextSource:
     Attributes:
         content: Digest of the texts and the encoder.
         report: How the catalogue and the text file met.
+        truncated: Items whose text alone is longer than a pair.
+        encoder: What identifies the encoder.
     """
 
     content: str
     report: CoverageReport
+    truncated: int = 0
+    encoder: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a result says of the text."""
-        return {"key": self.content, **vars(self.report)}
+        about = {"key": self.content, "truncated": self.truncated, "encoder": self.encoder}
+        return about | vars(self.report)
 
 
 class PurchaseDataset(ExactOrder, Dataset):
@@ -122,6 +128,9 @@ class PurchaseDataset(ExactOrder, Dataset):
             max_length=encoder.max_length,
             prompt=settings.text_prompt,
         )
-        made_of = [{**spec.fingerprint(device), "dtype": None}, catalogue, found.texts]
+        if tokens.truncated:
+            logger.warning("%d items have a text longer than a pair: it is cut.", tokens.truncated)
+        about = spec.fingerprint(device)
+        made_of = [{**about, "dtype": None}, catalogue, found.texts]
         content = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-        return tokens, encoder, TextSource(content, found.report)
+        return tokens, encoder, TextSource(content, found.report, tokens.truncated, about)

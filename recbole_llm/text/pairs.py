@@ -20,6 +20,9 @@ class PairTokens:
     with its marks and types of tokens. Where a pair would be too long, the oldest items of the
     history are left out, whole ones; a candidate has at most half of the room.
 
+    Attributes:
+        truncated: Items whose text alone is longer than a pair.
+
     Args:
         tokenizer: A fast tokenizer of transformers.
         texts: Text of each item, ``(N,)``; None where an item has none, as padding.
@@ -44,7 +47,9 @@ class PairTokens:
                 f"least {marks + 2}, received {max_length}."
             )
         (self._separator,) = self._plain([SEPARATOR])
-        self.items = [ids[: self.room] for ids in self._plain([text or "" for text in texts])]
+        whole = self._plain([text or "" for text in texts])
+        self.items = [ids[: self.room] for ids in whole]
+        self.truncated = sum(len(ids) > self.room for ids in whole)
 
     def join(self, history: Sequence[int], candidate: int) -> Pair:
         """Return the tokens of a pair.

@@ -28,10 +28,10 @@ def test_a_row_re_ranks_the_run_of_its_seed(bench, write_suite) -> None:
     path = write_suite(models=rows(top=10), rulers={"R": {"filter_seen": True}})
     assert bench(path) == 0
     assert [(job.model, job.seed, job.top) for job in bench.jobs] == [
-        ("LLMInterestLSTM", 1, 0), ("LLMInterestClassifier", 1, 10),
-        ("LLMInterestLSTM", 2, 0), ("LLMInterestClassifier", 2, 10),
+        ("LLMInterestLSTM", 1, 0), ("LLMInterestLSTM", 2, 0),
+        ("LLMInterestClassifier", 1, 10), ("LLMInterestClassifier", 2, 10),
     ]  # fmt: skip
-    for lists, classifier in (bench.jobs[:2], bench.jobs[2:]):
+    for lists, classifier in (bench.jobs[::2], bench.jobs[1::2]):
         assert (lists.rerank, classifier.rerank) == (None, lists.run_dir)
         assert classifier.settings == LABELS  # nothing of the table's protocol
     lists, classifier = read_records(Path("results/toy"))[0][::2]

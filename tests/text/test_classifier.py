@@ -77,6 +77,7 @@ def test_the_result_reports_on_each_class(learnt) -> None:
     assert report["bought"]["support"] + report["not_bought"]["support"] == 72
     assert report["bought"]["f1"] > 0.8 and report["not_bought"]["recall"] > 0.8
     assert stored["protocol"]["max_length"] == 20 and stored["text"]["matched"] == 4
+    assert stored["text"]["truncated"] == 0 and len(stored["text"]["encoder"]["weights"]) == 64
     log = next(Path(learnt["run_dir"]).glob("*.log")).read_text()
     assert "auc" in log and "logloss" in log and "precision" in log
 

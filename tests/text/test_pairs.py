@@ -46,6 +46,14 @@ def test_a_history_is_cut_from_its_oldest_item(bert, history, candidate, length,
     assert pairs.join(history, candidate)["input_ids"] == expected
 
 
+def test_items_that_are_longer_than_a_pair_are_counted(bert) -> None:
+    long = [None, "toy " * 7, "toy " * 8, "toy " * 9]
+    assert (
+        PairTokens(bert.tokenizer, long, max_length=11).truncated == 1
+    )  # three marks, eight words
+    assert PairTokens(bert.tokenizer, TEXTS, max_length=32).truncated == 0
+
+
 def test_a_prompt_stands_before_the_history(bert) -> None:
     pairs = PairTokens(bert.tokenizer, TEXTS, max_length=32, prompt="film")
     assert pairs.join([1], 3)["input_ids"] == [CLS, FILM, TOY, STORY, SEP, FOUR, FILM, SEP]

@@ -118,9 +118,7 @@ def test_a_loss_that_is_not_finite_names_vectors_that_are_not(toy, monkeypatch) 
         self.features[0].vectors[3] = float("nan")
 
     monkeypatch.setattr(ItemRepresentation, "__init__", spoiled)
-    with pytest.raises(
-        NonFiniteError, match=r"loss is nan; not finite: items\.features\.0\.vec"
-    ):
+    with pytest.raises(NonFiniteError, match=r"loss is nan; not finite: items\.features\.0\.vec"):
         run({**toy, "item_features": "text"})
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from recbole_llm.bench.results import read_records
+from suite_pages import ROOT, causality, heads, spread, transfer, tuning
 
-ROOT = Path(__file__).parents[1]
-TUNED = ("frozen", "last_layers", "lora", "lora, slow")
-SHARES = ("zero-shot", "1 %", "5 %", "10 %", "all users")  # of docs/transfer.md
 LEAST_COSINE = 0.999  # of an encoder that is as good as float32
 
 
@@ -134,55 +130,6 @@ def ablations() -> str:
     return "\n".join(lines) + "\n"
 
 
-def spread(values: list[float]) -> str:
-    """Return mean ± standard deviation; of one value there is no deviation."""
-    deviation = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
-    return f"{statistics.mean(values):.4f} ± {deviation}"
-
-
-def transfer() -> str:
-    """Return the table of docs/transfer.md: test NDCG@10 by what was begun with and trained on."""
-    scores: dict[tuple[str, str], list[float]] = {}
-    for record in read_records(ROOT / "results" / "transfer")[0]:
-        who, _, trained_on = record.facts["label"].partition(", ")
-        score = record.facts["test_result"]["ndcg@10"]
-        scores.setdefault((who, trained_on), []).append(score)
-    if not scores:
-        return "Not measured yet.\n"
-    beginnings, shares = (list(dict.fromkeys(names)) for names in zip(*sorted(scores), strict=True))
-    shares = [share for share in SHARES if share in shares]
-    lines = [f"| begins with | {' | '.join(shares)} |", f"|---{'|---' * len(shares)}|"]
-    for who in beginnings:
-        cells = [spread(scores[who, share]) if (who, share) in scores else "" for share in shares]
-        lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
-    seeds = max(map(len, scores.values()))
-    others = [  # under their whole labels, since they have no share
-        f"{', '.join(filter(None, name))} {spread(found)}"
-        for name, found in scores.items()
-        if name[1] not in SHARES
-    ]
-    lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
-    lines += [f"Controls: {'; '.join(others)}."] * bool(others)
-    return "\n".join(lines) + "\n"
-
-
-def tuning() -> str:
-    """Return the table of docs/text_tuning.md: NDCG@10 and minutes by what is trained."""
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for record in read_records(ROOT / "results" / "text-tuning")[0]:
-        rows.setdefault(record.facts["label"], []).append(record.facts)
-    lines = ["| row | validation | test | minutes of training | seeds |", "|---|---|---|---|---|"]
-    for label in TUNED:
-        runs = rows.get(label, [])
-        parts = [
-            [run[key]["ndcg@10"] for run in runs] for key in ("best_valid_result", "test_result")
-        ]
-        minutes = statistics.mean(run["seconds"]["train"] / 60 for run in runs) if runs else 0
-        cells = [*map(spread, parts), f"{minutes:.0f}", str(len(runs))] if runs else ["–"] * 4
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def updating() -> str:
     """Return tables and figures of frozen against updated runs, for docs/updating.md."""
     files = sorted((ROOT / "results" / "prequential").glob("*.json"))
@@ -230,36 +177,9 @@ def estimators() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def causality() -> str:
-    """Return the tables of the suite for docs/causality.md, one a ruler: test NDCG@10 by group."""
-    rulers: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for record in read_records(ROOT / "results" / "causality")[0]:
-        rows = rulers.setdefault(record.facts["ruler"], {})
-        rows.setdefault(record.facts["label"], []).append(record.facts)
-    if not rulers:
-        return "Not measured yet.\n"
-    parts = []
-    for ruler, rows in sorted(rulers.items(), reverse=True):
-        groups = next(iter(rows.values()))[0]["slices"]["item_popularity"]
-        cases = [f"{name}, {one['cases']}" for name, one in groups.items()]
-        lines = [f"| {ruler} | all | {' | '.join(cases)} | coverage@10 | seeds |"]
-        lines.append("|---" * (len(groups) + 4) + "|")
-        for label, runs in rows.items():
-            scores = [[run["test_result"]["ndcg@10"] for run in runs]]
-            scores += [
-                [run["slices"]["item_popularity"][name]["metrics"]["ndcg@10"] for run in runs]
-                for name in groups
-            ]
-            scores.append([run["lists"]["coverage@10"] for run in runs])
-            cells = " | ".join(spread(values) for values in scores)
-            lines.append(f"| {label} | {cells} | {len(runs)} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/causality.md": {"estimators": estimators, "suite": causality},
-    "docs/encoders.md": {"figures": encoders, "scale": scale},
+    "docs/encoders.md": {"figures": encoders, "scale": scale, "suite": heads},
     "docs/movement.md": {"faithfulness": faithful},
     "docs/recommend.md": {"recall": recalls},
     "docs/text_tuning.md": {"figures": tuning},

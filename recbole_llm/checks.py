@@ -160,7 +160,8 @@ def _our_problems(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _window_problems(settings: Mapping[str, Any]) -> list[str]:
-    overlap, length = settings["window_overlap"], settings["MAX_ITEM_LIST_LENGTH"]
+    overlap = settings.get("window_overlap") or 0  # RecBole's models have no default of it
+    length = settings["MAX_ITEM_LIST_LENGTH"]
     if overlap < length:
         return []
     return [f"window_overlap: must be below MAX_ITEM_LIST_LENGTH ({length}), received {overlap}."]

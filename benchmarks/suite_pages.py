@@ -1,0 +1,142 @@
+"""What pages of docs/ show of the records of suites; ``pages.py`` says where."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_llm.bench.results import Record, read_records
+from recbole_llm.ranking_metrics import expected_metric
+from recbole_llm.ranks import read_ranks
+
+ROOT = Path(__file__).parents[1]
+TUNED = ("frozen", "last_layers", "lora", "lora, slow")
+SHARES = ("zero-shot", "1 %", "5 %", "10 %", "all users")  # of docs/transfer.md
+
+
+def spread(values: list[float]) -> str:
+    """Return mean ± standard deviation; of one value there is no deviation."""
+    deviation = f"{statistics.stdev(values):.4f}" if len(values) > 1 else "–"
+    return f"{statistics.mean(values):.4f} ± {deviation}"
+
+
+def transfer() -> str:
+    """Return the table of docs/transfer.md: test NDCG@10 by what was begun with and trained on."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for record in read_records(ROOT / "results" / "transfer")[0]:
+        who, _, trained_on = record.facts["label"].partition(", ")
+        score = record.facts["test_result"]["ndcg@10"]
+        scores.setdefault((who, trained_on), []).append(score)
+    if not scores:
+        return "Not measured yet.\n"
+    beginnings, shares = (list(dict.fromkeys(names)) for names in zip(*sorted(scores), strict=True))
+    shares = [share for share in SHARES if share in shares]
+    lines = [f"| begins with | {' | '.join(shares)} |", f"|---{'|---' * len(shares)}|"]
+    for who in beginnings:
+        cells = [spread(scores[who, share]) if (who, share) in scores else "" for share in shares]
+        lines += [f"| {who} | {' | '.join(cells)} |"] * any(cells)
+    seeds = max(map(len, scores.values()))
+    others = [  # under their whole labels, since they have no share
+        f"{', '.join(filter(None, name))} {spread(found)}"
+        for name, found in scores.items()
+        if name[1] not in SHARES
+    ]
+    lines += ["", f"Mean ± standard deviation over seeds, of which there are at most {seeds}."]
+    lines += [f"Controls: {'; '.join(others)}."] * bool(others)
+    return "\n".join(lines) + "\n"
+
+
+def tuning() -> str:
+    """Return the table of docs/text_tuning.md: NDCG@10 and minutes by what is trained."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for record in read_records(ROOT / "results" / "text-tuning")[0]:
+        rows.setdefault(record.facts["label"], []).append(record.facts)
+    lines = ["| row | validation | test | minutes of training | seeds |", "|---|---|---|---|---|"]
+    for label in TUNED:
+        runs = rows.get(label, [])
+        parts = [
+            [run[key]["ndcg@10"] for run in runs] for key in ("best_valid_result", "test_result")
+        ]
+        minutes = statistics.mean(run["seconds"]["train"] / 60 for run in runs) if runs else 0
+        cells = [*map(spread, parts), f"{minutes:.0f}", str(len(runs))] if runs else ["–"] * 4
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def causality() -> str:
+    """Return the tables of the suite for docs/causality.md, one a ruler: test NDCG@10 by group."""
+    rulers: dict[str, dict[str, list[Record]]] = {}
+    for record in read_records(ROOT / "results" / "causality")[0]:
+        rows = rulers.setdefault(record.facts["ruler"], {})
+        rows.setdefault(record.facts["label"], []).append(record)
+    if not rulers:
+        return "Not measured yet.\n"
+    parts = []
+    for ruler, rows in sorted(rulers.items(), reverse=True):
+        groups = next(iter(rows.values()))[0].facts["slices"]["item_popularity"]
+        cases = [f"{name}, {one['cases']}" for name, one in groups.items()]
+        lines = [f"| {ruler} | all | mean over items | {' | '.join(cases)} | coverage@10 | seeds |"]
+        lines.append("|---" * (len(groups) + 5) + "|")
+        for label, runs in rows.items():
+            facts = [run.facts for run in runs]
+            scores = [[run["test_result"]["ndcg@10"] for run in facts], [*map(over_items, runs)]]
+            scores += [
+                [run["slices"]["item_popularity"][name]["metrics"]["ndcg@10"] for run in facts]
+                for name in groups
+            ]
+            scores.append([run["lists"]["coverage@10"] for run in facts])
+            cells = " | ".join(spread(values) for values in scores)
+            lines.append(f"| {label} | {cells} | {len(runs)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def over_items(record: Record) -> float:
+    """Return test NDCG@10 as the mean over target items, each the mean of its cases."""
+    ranks = read_ranks(record.ranks or record.path)
+    _, item = np.unique(ranks.items, return_inverse=True)
+    gains = expected_metric("ndcg", ranks, k=10)
+    return float((np.bincount(item, gains) / np.bincount(item)).mean())
+
+
+def heads() -> str:
+    """Return the table of docs/encoders.md: NDCG@10 of each row on ml-100k by both rulers."""
+    found = read_records(ROOT / "results" / "encoders")[0]
+    of_100k = [one for one in found if one.facts["dataset"] == "ml-100k"]
+    if not of_100k:
+        return "Not measured yet.\n"
+    rows: dict[str, dict[str, list[Record]]] = {}
+    for one in of_100k:
+        rows.setdefault(one.facts["label"], {}).setdefault(one.facts["ruler"], []).append(one)
+    lines = ["| row | leave-one-out | cold items | their mean over items | coverage@10 | seeds |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for label, runs in sorted(rows.items()):
+        known, cold = (runs.get(ruler, []) for ruler in ("leave-one-out", "cold-items"))
+        parts = [[run.facts["test_result"]["ndcg@10"] for run in part] for part in (known, cold)]
+        parts.append([over_items(run) for run in cold])
+        parts.append([run.facts["lists"]["coverage@10"] for run in cold])
+        cells = [spread(part) if part else "–" for part in parts]
+        lines.append(f"| {label} | {' | '.join(cells)} | {max(len(known), len(cold))} |")
+    return "\n".join(lines) + "\n" + _cold_cases([one for one in of_100k if _is_cold(one)])
+
+
+def _is_cold(record: Record) -> bool:
+    return record.facts["ruler"] == "cold-items"
+
+
+def _cold_cases(records: list[Record]) -> str:
+    """Return how few items the cold cases are of."""
+    if not records:
+        return ""
+    counts = Counter(read_ranks(records[0].ranks or records[0].path).items)
+    most = [count for _, count in counts.most_common(4)]
+    total = sum(counts.values())
+    return (
+        f"\nThe {total} cold cases are of {len(counts)} items; {most[0] / total:.0%} are of one, "
+        f"and {sum(most) / total:.0%} of four.\n"
+    )

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "recbole_llm"
 
 OURS = {
     "errors": set(),
+    "usage": set(),
     "files": {"errors"},
     "hardware": set(),
     "atomic": {"errors"},
@@ -205,6 +206,7 @@ OURS = {
     "dataset_command": {"errors", "parsing", "compat", "data", "dataset_yaml", "dataset_stats"},
     "cli": {
         "errors",
+        "usage",
         "parsing",
         "checks",
         "compat",
@@ -233,6 +235,7 @@ FORBIDDEN = {
     "text": {"recbole", "ray", "pandas"},
     "plugin": {"torch", "ray"},
     "errors": {"torch", "recbole", "ray", "numpy"},
+    "usage": {"torch", "recbole", "ray", "numpy"},
     "bench": {"torch", "recbole"},
 }
 BOARD = (

@@ -29,4 +29,5 @@ def test_it_runs_and_draws(tour, tmp_path, monkeypatch) -> None:
     outputs = [one for cell in tour.cells for one in cell.get("outputs", [])]
     pictures = [one for one in outputs if "image/png" in one.get("data", {})]
     tables = [one for one in outputs if "text/html" in one.get("data", {})]
-    assert len(pictures) == 2 and len(tables) >= 6
+    assert len(pictures) == 3 and len(tables) >= 7
+    assert "<img " in (tmp_path / "gallery.html").read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ class EncoderSpec:
             )
         if self.dtype == "bf16" and not is_fast:
             raise EncoderError(
-                "text_dtype: bf16 is a hundred times slower on this processor, which has no "
+                "text_dtype: bf16 is far slower than float32 on this processor, which has no "
                 "instructions for it. Use auto or float32."
             )
         return self.dtype

@@ -82,6 +82,7 @@ def test_another_order_hits_and_is_aligned_again(store, encoder) -> None:
         {"max_length": 8}, {"prompt": "query: "}, {"dtype": "bf16"}, {"trust_remote_code": True},
         {"dim": 8}, {"pooling": "weighted_mean"}, {"backend": "onnx"},
         {"backend": "torch_compiled"},
+        {"backend": "openvino"}, {"backend": "openvino", "dtype": "int8"},
     ],
     ids=lambda change: ",".join(change),
 )  # fmt: skip

@@ -19,6 +19,9 @@ from recbole_llm.errors import RequestError
 # Read when ray is imported, so that they are set before. The second lets a cluster of one machine
 # bind to 127.0.0.1; without it Ray listens on all addresses, whatever dashboard_host says.
 OWN_CLUSTER = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Under ``uv run`` Ray would copy the working folder, .venv and all, to start workers from there:
+# gigabytes and minutes, for what every machine has.
+COPIES_FOLDER = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 TOKEN = "RAY_AUTH_TOKEN"
 LOOPBACK = "127.0.0.1"
 PATIENCE = 10  # seconds for a cluster to answer
@@ -85,6 +88,7 @@ def _connected(address: str | None) -> Any:
         os.environ |= {**OWN_CLUSTER, TOKEN: os.environ.get(TOKEN, secrets.token_hex(32))}
     elif address != "auto":
         _require_answer(address)
+    os.environ.setdefault(COPIES_FOLDER, "0")
     try:
         import ray
     except ImportError:

@@ -21,11 +21,11 @@ import torch
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from recbole_llm.cluster import OWN_CLUSTER, TOKEN
+from recbole_llm.cluster import COPIES_FOLDER, OWN_CLUSTER, TOKEN
 from recbole_llm.job import Job, Outcome, failure
 from recbole_llm.job_child import train
 
-os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64}  # before any test imports Ray
+os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64, COPIES_FOLDER: "0"}  # before any test imports Ray
 torch.set_num_threads(1)  # two workers run the tests, on two cores
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 
 from recbole_llm.bench.ray_runner import RayRunner
 from recbole_llm.bench.results import read_failures, read_records
+from recbole_llm.cluster import COPIES_FOLDER
 from recbole_llm.errors import RequestError
 
 
@@ -49,6 +51,20 @@ def test_a_cluster_that_is_not_there_is_refused(monkeypatch) -> None:
         RequestError, match=r"auto is no Ray cluster that answers \(nothing found\)"
     ):
         next(RayRunner(address="auto", gpus=0, cpus=1)([]))
+
+
+@pytest.mark.slow
+def test_under_uv_no_folder_is_copied(tmp_path: Path) -> None:
+    """Ray would take the working folder along, which may hold an environment of gigabytes."""
+    code = (
+        "from recbole_llm.cluster import cluster\n"
+        "with cluster(None) as ray:\n"
+        "    print('working_dir', ray.get_runtime_context().runtime_env.get('working_dir'))"
+    )
+    env = {name: value for name, value in os.environ.items() if name != COPIES_FOLDER}
+    words = ["uv", "run", "--no-project", "--python", sys.executable, "python", "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "working_dir None"
 
 
 @pytest.mark.slow

@@ -98,7 +98,6 @@ def test_the_licence_is_told_before_the_host_is_asked(host, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "name one dataset"),
         (["ml-1m", "--stats", "ml-1m"], "name one dataset"),
         (["ml-1m", "ml-20m"], "unknown: ml-20m"),
         (["ml-1m", "--form=x"], "unknown: --form=x"),

@@ -66,7 +66,7 @@ def test_a_picture_without_seaborn_or_place_says_what_to_do(monkeypatch, tmp_pat
     with pytest.raises(RequestError, match=r"x\.png cannot be written"):
         dataset_stats("ml-100k", {}, picture=tmp_path / "file" / "x.png")
     monkeypatch.setitem(sys.modules, "seaborn", None)
-    with pytest.raises(RequestError, match=r"Install recbole-llm\[figures\]"):
+    with pytest.raises(RequestError, match="uv sync --extra figures"):
         dataset_stats("ml-100k", {}, picture=tmp_path / "x.png")
 
 

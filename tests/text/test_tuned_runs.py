@@ -141,7 +141,7 @@ def test_lora_without_peft_says_what_to_install(tuning, monkeypatch) -> None:
     find = importlib.util.find_spec
     absent = lambda name, *more: None if name == "peft" else find(name, *more)  # noqa: E731
     monkeypatch.setattr(feature_checks.importlib.util, "find_spec", absent)
-    with pytest.raises(RequestError, match=r"text_tuning: lora needs peft.*recbole-llm\[lora\]"):
+    with pytest.raises(RequestError, match=r"text_tuning: lora needs peft.*uv sync --extra lora"):
         run_recbole("LLMInterestLSTM", "toy", config_dict=tuning)
 
 

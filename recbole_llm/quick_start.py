@@ -58,7 +58,7 @@ def run_recbole(
         queue: Receives the result too, for a caller in another process.
         arguments: Settings as raw strings, such as a command line's; they precede all others.
         resume: Directory of a run that was stopped, to go on with; settings need not be given
-            again, and must not differ. Of a finished run its result is returned.
+            again, and must not differ, nor the data. Of a finished run its result is returned.
         nproc: Number of processes, one a GPU, or on the CPU, that train together; 1, or as many as
             a resumed run had, by default.
 

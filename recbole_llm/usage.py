@@ -130,7 +130,7 @@ usage: recbole-llm trajectory RUN (--user=ID | --history="ID ID") --out=DIR [--d
 
 How the interest of a user of a finished run moved: after each of their events, the genres, words
 and items that it was nearest to, how far the event moved it, and where it turned; the current and
-the long-term interest apart. Writes trajectory.json and, as PNG and SVG, a heat map over time, a
+the long-term interest apart. Writes trajectory.json and, as PNG and SVG, heat maps over time, a
 path in a plane and the drift of each step. --gallery writes one page, index.html, of the users of
 a file, one a line, or of some drawn at random. The run's data is not needed
 (docs/movement.md).""",

@@ -23,7 +23,7 @@ from recbole_llm.recommend.lists import Recommendation, popular_list
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.new_items import read_new_items
 from recbole_llm.recommend.requests import NO_EVENTS, Request, Requests
-from recbole_llm.recommend.stored import require_ours, stored_model
+from recbole_llm.recommend.stored import require_device, require_ours, stored_model
 from recbole_llm.recommend.streaming import InterestState
 from recbole_llm.recommend.texts import NewTexts
 from recbole_llm.recommend.top import Candidates, top_items
@@ -80,7 +80,7 @@ class Recommender:
         Raises:
             RequestError: If the directory, the file or the device will not do.
         """
-        _require_device(device)
+        require_device(device)
         stored = stored_run(Path(run_dir))
         require_ours(stored)
         catalogue = read_catalogue(stored.run_dir)
@@ -253,11 +253,9 @@ class Recommender:
         Raises:
             RequestError: If the run keeps no events, or ``k`` is larger than the catalogue.
         """
-        problems = self._wrong_length(k)
+        self.require_length(k)
         if not len(self.requests.events):
-            problems.append(NO_EVENTS)
-        if problems:
-            raise RequestError(all_problems("recommend", problems))
+            raise RequestError(all_problems("recommend", [NO_EVENTS]))
         return popular_list(self.requests.events, items=self.items, titles=self.titles, k=k)
 
     def _lists_read(
@@ -298,9 +296,3 @@ class Recommender:
                 for score, item in zip(*row, strict=True)
                 if score > -torch.inf  # an item that was left out
             ]
-
-
-def _require_device(device: str) -> None:
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise RequestError(f"device: must be cpu, or cuda where there is one; received {device!r}.")

@@ -74,6 +74,17 @@ class StoredItems:
         return GivenVectors(torch.zeros(1, self.catalogue.sizes[name]), digest)
 
 
+def require_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        RequestError: If it is neither ``cpu`` nor a GPU of this machine.
+    """
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise RequestError(f"device: must be cpu, or cuda where there is one; received {device!r}.")
+
+
 def require_ours(stored: StoredRun) -> None:
     """Refuse a run whose model scores no items by their vectors.
 

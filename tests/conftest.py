@@ -27,6 +27,7 @@ from recbole_llm.job_child import train
 
 os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64, COPIES_FOLDER: "0"}  # before any test imports Ray
 torch.set_num_threads(1)  # two workers run the tests, on two cores
+os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")

@@ -13,6 +13,7 @@ import numpy as np
 from recbole_llm.bench.results import Record, read_records
 from recbole_llm.ranking_metrics import expected_metric
 from recbole_llm.ranks import read_ranks
+from recbole_llm.slices import metrics_over_items
 
 ROOT = Path(__file__).parents[1]
 TUNED = ("frozen", "last_layers", "lora", "lora, slow")
@@ -99,9 +100,8 @@ def causality() -> str:
 def over_items(record: Record) -> float:
     """Return test NDCG@10 as the mean over target items, each the mean of its cases."""
     ranks = read_ranks(record.ranks or record.path)
-    _, item = np.unique(ranks.items, return_inverse=True)
-    gains = expected_metric("ndcg", ranks, k=10)
-    return float((np.bincount(item, gains) / np.bincount(item)).mean())
+    gains = {"ndcg@10": expected_metric("ndcg", ranks, k=10)}
+    return float(metrics_over_items(np.array(ranks.items), gains)["metrics"]["ndcg@10"])
 
 
 def heads() -> str:

@@ -61,6 +61,21 @@ def metrics_by_group(
     return found
 
 
+def metrics_over_items(items: np.ndarray, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the cases, how many items they are of, and metrics in which each item counts alike.
+
+    Args:
+        items: The target of each case, ``(C,)``.
+        values: Metrics of each case by name, ``(C,)``.
+    """
+    _, of_item, number = np.unique(items, return_inverse=True, return_counts=True)
+    means = {
+        metric: float((np.bincount(of_item, weights=value) / number).mean())
+        for metric, value in values.items()
+    }
+    return {"cases": len(items), "items": len(number), "metrics": means}
+
+
 def gaps(slices: Mapping[str, Any], *, metric: str) -> dict[str, Any]:
     """Return, for each kind of user group, the worst and the best group and their distance.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -58,17 +59,20 @@ def run(folder: Path, model: str = "LLMInterestLSTM", **settings: Any) -> tuple[
 
 
 def test_slices_add_up_to_the_metrics(folder) -> None:
-    result, _ = run(folder)
+    result, ranks = run(folder)
     assert set(result["slices"]) == {
-        "item_popularity", "history_length", "user.gender", "user.age"
+        "item_popularity", "history_length", "user.gender", "user.age", "weights"
     }  # fmt: skip
     for kind, groups in result["slices"].items():
         cases = sum(one["cases"] for one in groups.values())
         assert cases == (59 if kind.startswith("user.") else 60)  # of u7 nothing is known
         for name, value in result["test_result"].items():
             total = sum(one["cases"] * one["metrics"][name] for one in groups.values())
-            if cases == 60:
+            if cases == 60 and kind != "weights":
                 assert total / 60 == pytest.approx(value, abs=1e-9)
+    alike = result["slices"]["weights"]["each item alike"]
+    hits = pd.Series(expected_metric("hit", ranks, k=5)).groupby(ranks.items).mean()
+    assert alike["metrics"]["hit@5"] == pytest.approx(hits.mean()) and alike["items"] == len(hits)
     assert list(result["slices"]["history_length"]) == ["1-4", "5-9", "10-19"]
     gender = result["slices"]["user.gender"]
     assert [gender[name]["cases"] for name in "FM"] == [30, 29]
@@ -210,7 +214,7 @@ def test_other_evaluations_say_that_they_have_no_slices(folder, model, settings)
 def test_a_spoiled_file_of_users_costs_no_result(folder) -> None:
     (folder / "toy" / "toy.user").write_text("user_id:token\tgender:token\nu1\n")
     result, _ = run(folder)
-    assert set(result["slices"]) == {"item_popularity", "history_length"}
+    assert set(result["slices"]) == {"item_popularity", "history_length", "weights"}
     assert result["gaps"] == {}
     log = next(Path(result["run_dir"]).glob("*.log")).read_text(encoding="utf-8")
     assert "WARNING  No groups of users" in log and "toy.user:2" in log

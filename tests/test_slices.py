@@ -41,6 +41,12 @@ def test_metrics_of_a_group_are_means_over_its_cases() -> None:
     assert list(ordered) == ["b", "a"]  # none is c
 
 
+def test_an_item_counts_once_however_many_cases_it_has() -> None:
+    items = np.array([7, 2, 7, 7])
+    found = slices.metrics_over_items(items, {"hit@1": np.array([1.0, 0.0, 0.0, 0.5])})
+    assert found == {"cases": 4, "items": 2, "metrics": {"hit@1": 0.25}}  # of .5 and 0
+
+
 def group(cases: int, value: float) -> dict:
     return {"cases": cases, "metrics": {"hit@1": value}}
 

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from recbole_llm.bench.stats import Comparison
 
 NONE = "–"
-SLICES = {"item_popularity": "item popularity", "history_length": "history length"}
+SLICES = {
+    "item_popularity": "item popularity",
+    "history_length": "history length",
+    "weights": "weights of target items",
+}
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _encoders(board: Board) -> Grid:
     rows = [row for row in board.rows if any(row.mean("text", name) is not None for name in names)]
     parts = [("item_popularity", group) for group in ("tail", "cold")]
     parts = [part for part in parts if part[1] in slices.get(part[0], ())]
-    parts += [("candidates", group) for group in slices.get("candidates", ())]
+    parts += [(name, one) for name in ("weights", "candidates") for one in slices.get(name, ())]
     columns = [_column([row.summary("test_result", board.metric) for row in rows], board.metric)]
     columns += [
         _column([_in_slice(row, *part, board.metric) for row in rows], board.metric)

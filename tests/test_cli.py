@@ -79,6 +79,7 @@ def test_an_unknown_command_is_suggested(capsys) -> None:
     assert "Did you mean 'encode'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_encode_makes_vectors_and_then_finds_them(tmp_path: Path, capsys) -> None:
     argv = ["encode", "--dataset=ml-100k", f"--text_cache_dir={tmp_path / 'cache'}"]
     results = []

@@ -234,6 +234,7 @@ def test_the_command_of_a_run_means_its_settings(spec) -> None:
     assert {key: parse_value(key, word) for key, word in given.items()} == names | settings
 
 
+@pytest.mark.slow
 def test_real_runs_go_on_where_they_stopped_and_begin_anew_where_they_cannot(
     bench, write_suite, monkeypatch, small, train_here
 ) -> None:

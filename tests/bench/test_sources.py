@@ -133,6 +133,7 @@ def test_what_cannot_be_begun_from_is_said_before_anything_runs(
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_suite_with_a_source_end_to_end(bench, write_suite, train_here, monkeypatch) -> None:
     small = {
         "topk": [3], "valid_metric": "NDCG@3", "embedding_size": 8, "hidden_size": 8, "epochs": 1,

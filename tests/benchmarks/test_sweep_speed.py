@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sweep_speed.py"
 
 
+@pytest.mark.slow
 def test_an_unknown_part_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "trails"], capture_output=True, text=True, check=False

@@ -75,6 +75,7 @@ def test_stock_models_get_exact_order_through_our_commands(true_last_items) -> N
     assert last_items(parts[1]) == valid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "eval_args",
     [
@@ -97,6 +98,7 @@ def test_cases_equal_stock_recboles_for_its_own_order(eval_args) -> None:
             assert torch.equal(received[field], expected[field]), field
 
 
+@pytest.mark.slow
 def test_sparse_matrix_equals_stock_recboles() -> None:
     settings = {"time_precision": "recbole"}
     stock = split(SequentialDataset, config_of("SASRec", **settings))[0].inter_matrix("csr")

@@ -179,6 +179,7 @@ def test_prefixes_that_come_where_windows_are_needed_are_refused(ring, settings:
         world.model.calculate_loss(world.train.dataset[np.arange(4)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", ["augmented", "same_target"])
 def test_the_ring_is_learned_with_all_terms_at_once(ring, views: str) -> None:
     world = ring("LLMInterestLinear", contrastive_views=views, epochs=40, **MILD)

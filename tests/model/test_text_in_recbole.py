@@ -82,6 +82,7 @@ def test_a_model_without_an_item_embedding_says_so(films, model: str) -> None:
         run_recbole(model, "toy", config_dict=settings)
 
 
+@pytest.mark.slow
 def test_a_run_on_text_loads_again_and_ids_stay_untouched(films) -> None:
     run = run_recbole("SASRec", "toy", config_dict={**films, "item_features": "text"})
     _, model, _, _, _, test_data = load_run(run["run_dir"])

@@ -56,6 +56,7 @@ def test_a_sweep_ends_in_a_winner_tested_once(tune, write_sweep) -> None:
     assert [json.loads(line)["number"] for line in lines] == list(range(1, 8))
 
 
+@pytest.mark.slow
 def test_the_winner_scores_as_a_run_what_it_scored_as_a_finalist(tune, write_sweep) -> None:
     """The run that is tested is the trial that was chosen, to the last bit."""
     tune(write_sweep())
@@ -65,6 +66,7 @@ def test_the_winner_scores_as_a_run_what_it_scored_as_a_finalist(tune, write_swe
         assert run["best_valid_score"] == outcome["winner"]["scores"][str(run["seed"])]
 
 
+@pytest.mark.slow
 def test_a_suite_can_name_what_it_chose(tune, write_sweep, tmp_path) -> None:
     _, said, _ = tune(write_sweep())
     best = yaml.safe_load(Path(said["best"]).read_text())
@@ -82,6 +84,7 @@ def test_a_suite_can_name_what_it_chose(tune, write_sweep, tmp_path) -> None:
     assert run.settings["learning_rate"] == said["point"]["learning_rate"]
 
 
+@pytest.mark.slow
 def test_the_report_tells_of_trials_winner_and_cost(tune, write_sweep) -> None:
     tune(write_sweep(about="A <script>alert(1)</script> & more."))
     report = (RESULTS / "report.md").read_text()
@@ -101,6 +104,7 @@ def test_the_report_tells_of_trials_winner_and_cost(tune, write_sweep) -> None:
         assert f"figures/{name}.svg" in report
 
 
+@pytest.mark.slow
 def test_it_is_rendered_to_the_same_bytes_again(tune, write_sweep) -> None:
     file = write_sweep()
     tune(file)
@@ -111,6 +115,7 @@ def test_it_is_rendered_to_the_same_bytes_again(tune, write_sweep) -> None:
     assert [(RESULTS / name).read_bytes() for name in names] == before
 
 
+@pytest.mark.slow
 def test_a_sweep_is_not_overwritten_by_mistake(tune, write_sweep) -> None:
     file = write_sweep()
     tune(file)
@@ -118,6 +123,7 @@ def test_a_sweep_is_not_overwritten_by_mistake(tune, write_sweep) -> None:
     assert code == 2 and "holds 7 trials. Go on with --resume, or name another folder" in err
 
 
+@pytest.mark.slow
 def test_another_sweep_does_not_go_on_with_these_trials(tune, write_sweep) -> None:
     tune(write_sweep())
     changed = write_sweep(space={"num_layers": {"int": [1, 3]}}, seed=1)
@@ -125,6 +131,7 @@ def test_another_sweep_does_not_go_on_with_these_trials(tune, write_sweep) -> No
     assert code == 2 and "seed, space changed since the trials in" in err
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on(tune, write_sweep) -> None:
     tune(write_sweep(budget={"trials": 2}))
     before = trials()
@@ -144,6 +151,7 @@ def dies(task, point, *, report, **rest) -> None:
     run_trial(task, point, report=killed, **rest)
 
 
+@pytest.mark.slow
 def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monkeypatch) -> None:
     """Killed in the middle of the second trial."""
     with monkeypatch.context() as patch:
@@ -158,6 +166,7 @@ def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monke
     assert trials()[1]["id"] == second["id"]
 
 
+@pytest.mark.slow
 def test_a_smaller_budget_leaves_nothing_running(tune, write_sweep, monkeypatch) -> None:
     """A trial that was stopped and is wanted no more is stopped for good."""
     with monkeypatch.context() as patch:
@@ -167,6 +176,7 @@ def test_a_smaller_budget_leaves_nothing_running(tune, write_sweep, monkeypatch)
     assert code == 0 and [one["state"] for one in trials()] == ["done", "stopped"]
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_run_again(tune, write_sweep) -> None:
     tune(write_sweep())
     before = {one["id"]: one["best"] for one in trials()}
@@ -177,6 +187,7 @@ def test_a_damaged_record_is_run_again(tune, write_sweep) -> None:
     assert {one["id"]: one["best"] for one in trials()} == before
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_recorded_and_the_rest_go_on(tune, write_sweep) -> None:
     space = {"temperature": {"choice": [1.0, 1e-44, 0.5]}}
     code, said, err = tune(write_sweep(space=space, searcher="grid", budget={}))
@@ -208,6 +219,7 @@ def test_hours_end_a_sweep(tune, write_sweep, monkeypatch) -> None:
     assert (only["state"], len(only["curve"])) == ("stopped", 1)
 
 
+@pytest.mark.slow
 def test_a_failed_test_run_is_tried_again_by_resume(tune, write_sweep, monkeypatch) -> None:
     from recbole_llm.job import Outcome
 

@@ -78,6 +78,7 @@ def test_tpe_holds_its_budget_while_several_run(sweep, ledger: Ledger) -> None:
     assert taken[3] is None and len({one.id for one in taken[:3]}) == 3
 
 
+@pytest.mark.slow
 def test_a_small_space_ends_under_tpe_too(sweep, ledger: Ledger) -> None:
     space = {"scoring": PEAK["scoring"], "dropout_prob": {"choice": [0.1, 0.6]}}
     one = sweep(space=space, searcher="tpe", budget={"trials": 30})

@@ -19,6 +19,7 @@ def test_the_sweeps_of_this_repository_are_sound(file: Path) -> None:
     assert file.stem == sweep.model.lower()
 
 
+@pytest.mark.slow
 def test_they_have_equal_budgets_and_differ_in_nothing_but_model_and_space() -> None:
     sweeps = [check_sweep(file) for file in SWEEPS]
     assert len(sweeps) == 7

@@ -27,6 +27,7 @@ def weights_of(run_dir: str | Path) -> dict[str, torch.Tensor]:
     return {name: t for name, t in tensors.items() if name.startswith(WEIGHT)}
 
 
+@pytest.mark.slow
 def test_a_ring_that_was_never_seen_is_ranked_by_its_texts(run, source: Path) -> None:
     found = run("b", init_from=str(source), epochs=0)
     assert found["test_result"]["hit@1"] == found["best_valid_result"]["hit@1"] == 1.0
@@ -82,6 +83,7 @@ def test_popularity_stays_behind(run) -> None:
     assert weights_of(third["run_dir"]).keys() == theirs.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whitening", ["zca", "pca", "none"])
 def test_texts_are_whitened_by_the_sources_matrix_about_their_own_mean(run, whitening) -> None:
     first = run("a", whitening=whitening, epochs=1, eval_step=1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +19,16 @@ from recbole_llm.files import atomic_path
 RANKS = "ranks.csv.gz"
 COLUMNS = ("user", "item", "above", "ties", "candidates", "popularity", "history")
 OLD_COLUMNS = COLUMNS[:5]  # of runs made before
+DIGITS = 10  # of a digest: among 100,000 users two have the same with a chance of .5 %
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where each test target stands, under raw ids, in the order of the test data.
+    """Where each test target stands, in the order of the test data; of records under digests.
 
     Attributes:
-        users: The user of each case, ``(C,)``.
-        items: Its target, ``(C,)``.
+        users: The user of each case, ``(C,)``: a raw id, or of a record its digest.
+        items: Its target, ``(C,)``, likewise.
         above: Candidates with a higher score, ``(C,)``.
         ties: Other candidates with the target's score, ``(C,)``.
         candidates: Items that were ranked, the target among them, ``(C,)``.
@@ -45,21 +48,56 @@ class Ranks:
 
 
 def write_ranks(run_dir: Path, ranks: Ranks) -> None:
-    """Write the ranks as CSV, whole or not at all; a user without a case has empty columns."""
+    """Write the ranks into a run's directory, whole or not at all."""
+    with atomic_path(run_dir / RANKS) as partial:
+        partial.write_bytes(pack(ranks))
+
+
+def pack(ranks: Ranks) -> bytes:
+    """Return the ranks as compressed CSV; a user without a case has empty columns."""
     counts = [ranks.above, ranks.ties, ranks.candidates, ranks.popularity, ranks.history]
     known = [part.tolist() for part in counts if part is not None]
     columns = COLUMNS[: 2 + len(known)]
-    with (
-        atomic_path(run_dir / RANKS) as partial,
-        partial.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
-    ):
-        writer = csv.writer(text)
-        writer.writerow(columns)
-        writer.writerows(zip(ranks.users, ranks.items, *known, strict=True))
-        empty = [""] * (len(columns) - 1)
-        writer.writerows([user, *empty] for user in ranks.users_without_case)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(ranks.users, ranks.items, *known, strict=True))
+    empty = [""] * (len(columns) - 1)
+    writer.writerows([user, *empty] for user in ranks.users_without_case)
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def digest(raw: str, *, dataset: str) -> str:
+    """Return what stands for a user or an item of a dataset in the ranks of a record."""
+    return hashlib.sha256(f"{dataset}\t{raw}".encode()).hexdigest()[:DIGITS]
+
+
+def under_digests(ranks: Ranks, *, dataset: str) -> Ranks:
+    """Return ranks with digests for ids, sorted by the user's: results copy nothing of the data.
+
+    Whoever has the data joins them by :func:`digest`.
+
+    Raises:
+        ValueError: If two users have one digest.
+    """
+    users, items, rest = (
+        np.array([digest(one, dataset=dataset) for one in ids])
+        for ids in (ranks.users, ranks.items, ranks.users_without_case)
+    )
+    if len({*users, *rest}) < len({*ranks.users, *ranks.users_without_case}):
+        raise ValueError(f"{dataset}: two users have one digest of {DIGITS} digits.")
+    order = np.argsort(users, kind="stable")
+    counts: dict[str, Any] = {
+        name: None if (part := getattr(ranks, name)) is None else part[order]
+        for name in COLUMNS[2:]
+    }
+    return replace(
+        ranks,
+        users=users[order].tolist(),
+        items=items[order].tolist(),
+        users_without_case=sorted(rest.tolist()),
+        **counts,
+    )
 
 
 def read_ranks(place: str | Path) -> Ranks:
@@ -72,21 +110,25 @@ def read_ranks(place: str | Path) -> Ranks:
     if not path.name.endswith(RANKS):
         path /= RANKS
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
-            header, *rows = csv.reader(text)
-            if tuple(header) not in (COLUMNS, OLD_COLUMNS):
-                raise ValueError(f"its columns are {', '.join(header)}")
-            empty = [""] * (len(header) - 1)
-            cases = [row for row in rows if row[1:] != empty]
-            above, ties, candidates, *more = (
-                np.array([int(row[at]) for row in cases], np.int64) for at in range(2, len(header))
-            )
+        return unpack(path.read_bytes())
     except FileNotFoundError:
         raise RunDirError(
             f"{path}: no such file. Runs of sequence models with eval_args.mode full have one."
         ) from None
     except (OSError, EOFError, ValueError, IndexError, zlib.error, csv.Error) as error:
         raise RunDirError(f"{path}: is damaged ({error}). Train again.") from None
+
+
+def unpack(packed: bytes) -> Ranks:
+    """Return the ranks in compressed CSV; what is damaged raises the errors of gzip and csv."""
+    header, *rows = csv.reader(io.StringIO(gzip.decompress(packed).decode(), newline=""))
+    if tuple(header) not in (COLUMNS, OLD_COLUMNS):
+        raise ValueError(f"its columns are {', '.join(header)}")
+    empty = [""] * (len(header) - 1)
+    cases = [row for row in rows if row[1:] != empty]
+    above, ties, candidates, *more = (
+        np.array([int(row[at]) for row in cases], np.int64) for at in range(2, len(header))
+    )
     users, items = [row[0] for row in cases], [row[1] for row in cases]
     rest = [row[0] for row in rows if row[1:] == empty]
     return Ranks(users, items, above, ties, candidates, rest, *more)

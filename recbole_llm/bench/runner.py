@@ -37,6 +37,7 @@ from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
 from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute, of_all_machines
 from recbole_llm.parsing import parse_value
+from recbole_llm.ranks import pack, under_digests, unpack
 
 
 def run_here(jobs: Iterable[Claimed]) -> Iterator[tuple[Any, Outcome]]:
@@ -155,7 +156,7 @@ class Runner:
         if outcome.result is not None:
             record = {**of_all_machines(outcome.result), **facts}
             if not (problems := record_problems(record)):
-                keep_record(one, record, outcome.ranks)
+                keep_record(one, record, _public(outcome.ranks, one.spec.dataset))
                 score = record["test_result"][self.suite.metric]
                 self.say(f"  done in {duration(outcome.seconds)}: {self.suite.metric} {score:.4f}")
                 return True
@@ -245,6 +246,11 @@ def facts_of(spec: RunSpec) -> dict[str, Any]:
     keys = ("suite", "ruler", "label", "role", "spec_id")
     facts = {key: getattr(spec, key) for key in keys}
     return facts | {"spec": spec.facts, "command": command_of(spec)}
+
+
+def _public(ranks: bytes | None, dataset: str) -> bytes | None:
+    """Return a run's ranks as a record has them, which may be published."""
+    return None if ranks is None else pack(under_digests(unpack(ranks), dataset=dataset))
 
 
 def keep_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) -> None:

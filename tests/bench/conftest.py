@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ from recbole_llm.bench.results import record_path, spec_id
 from recbole_llm.bench.specs import RunSpec
 from recbole_llm.cli import main
 from recbole_llm.job import Job, Outcome, failure
+from recbole_llm.ranks import Ranks, pack
 
 TOY: dict[str, Any] = {
     "about": "Toys.",
@@ -44,6 +46,9 @@ RESULT: dict[str, Any] = {
     "seconds": {"prepare": 1.0, "encode": 2.0, "train": 60.0, "evaluate": 7.0, "per_epoch": 6.0},
     "protocol": {"max_length": 50}, "versions": {"recbole": "1.2.1"}, "run_dir": "/somewhere",
 }  # fmt: skip
+
+NUMBER = np.array([3])
+RANKS = pack(Ranks(["u1"], ["i1"], NUMBER, NUMBER, NUMBER, ["u2"]))
 
 
 WriteSuite = Callable[..., Path]
@@ -89,7 +94,7 @@ class Bench:
             return Outcome(None, None, failure(ValueError("broke"), traceback="at line 1"), 3.0)
         names = {"model": job.model, "dataset": job.dataset, "seed": job.seed}
         settings = {**job.settings, "data_path": job.data_path, "run_dir": job.run_dir}
-        return Outcome({**RESULT, **names, "settings": settings}, b"ranks", None, 70.0)
+        return Outcome({**RESULT, **names, "settings": settings}, RANKS, None, 70.0)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from recbole_llm.bench.results import read_plan, read_records
 from recbole_llm.bench.runner import LOCKS, command_of
 from recbole_llm.job import RECORDED
 from recbole_llm.parsing import parse_value, split_arguments
+from recbole_llm.ranks import digest, read_ranks
 
 RESULTS = Path("results/toy")
 
@@ -34,7 +35,11 @@ def test_a_second_call_runs_only_the_difference(bench, write_suite) -> None:
 def test_a_record_is_the_result_and_what_the_suite_says_of_it(bench, write_suite, result) -> None:
     assert bench(write_suite(seeds=[1])) == 0
     one, other = read_records(RESULTS)[0]
-    assert other.ranks is not None and other.ranks.read_bytes() == b"ranks"
+    ranks = read_ranks(other.ranks)
+    assert ranks.above.tolist() == [3]
+    assert (ranks.users, ranks.items, ranks.users_without_case) == (
+        [digest("u1", dataset="toy")], [digest("i1", dataset="toy")], [digest("u2", dataset="toy")],
+    )  # fmt: skip
     facts = dict(one.facts)
     assert facts.pop("command") == (
         "run_recbole --model=LLMInterestLSTM --dataset=toy --seed=1 '--topk=[3]' "

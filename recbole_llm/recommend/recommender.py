@@ -1,40 +1,30 @@
-"""Recommendations of a finished run: for its users, for histories, for texts.
-
-Letters: B requests read at once, L history length, N items (row 0 is padding), H item-vector size,
-R requests ranked at once.
-"""
+"""Recommendations of a finished run: for its users, for histories, for texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from recbole.data.interaction import Interaction
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
-from recbole_llm.data.encoders import text_encoder
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.recommend.lists import Recommendation, popular_list
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.new_items import read_new_items
+from recbole_llm.recommend.ranker import Ranker
 from recbole_llm.recommend.requests import NO_EVENTS, Request, Requests
 from recbole_llm.recommend.stored import require_device, require_ours, stored_model
 from recbole_llm.recommend.streaming import InterestState
-from recbole_llm.recommend.texts import NewTexts
-from recbole_llm.recommend.top import Candidates, top_items
+from recbole_llm.recommend.texts import NewTexts, new_texts
 from recbole_llm.resume import StoredRun, stored_run
 from recbole_llm.settings import Settings
-from recbole_llm.train.scorers import TILE, last_interests
-
-BATCH = 1024  # requests whose histories are read together
 
 
-class Recommender:
+class Recommender(Ranker):
     """Recommends items of a run's catalogue; :meth:`load` makes one. Threads may share it.
 
     Args:
@@ -47,16 +37,9 @@ class Recommender:
     def __init__(
         self, catalogue: Catalogue, model: InterestModel, *, texts: NewTexts | None, place: str
     ) -> None:
-        self.model, self.texts, self.place = model, texts, place
-        self.device = next(model.parameters(), catalogue.table).device
-        self.table = catalogue.table.to(self.device)
-        self.twins = catalogue.twins.to(self.device), catalogue.firsts.to(self.device)
-        self.items, self.titles = list(catalogue.items), list(catalogue.titles)
-        self.item_texts = list(catalogue.text.texts) if catalogue.text else []
-        self.genres = catalogue.genres or [[] for _ in self.items]
+        super().__init__(catalogue, model)
+        self.texts, self.place = texts, place
         self.requests = Requests(catalogue)
-        self.candidates = self._candidates()
-        self.search: Callable[..., tuple[Tensor, Tensor]] = top_items
 
     @classmethod
     def load(
@@ -89,17 +72,8 @@ class Recommender:
         model = stored_model(
             stored, catalogue, device=torch.device(device), trust_remote_code=trust
         )
-        texts, tuned = None, model.tuned_encoder
-        if catalogue.text is not None:
-            own = settings.model_copy(update={"trust_remote_code": trust})
-            known = [text for text in catalogue.text.texts if text is not None]
-            texts = NewTexts(
-                text_encoder(own, known, device=device) if tuned is None else tuned.reader,
-                treatment=catalogue.text,
-                items=model.items,
-                sizes=catalogue.sizes,
-                place=str(stored.run_dir),
-            )
+        own = settings.model_copy(update={"trust_remote_code": trust})
+        texts = new_texts(catalogue, model, settings=own, device=device, place=str(stored.run_dir))
         found = cls(catalogue, model, texts=texts, place=str(stored.run_dir))
         if new_items is not None:
             found._add(Path(new_items), stored=stored, catalogue=catalogue)
@@ -117,20 +91,8 @@ class Recommender:
             config=stored.facts["settings"],
             treatment=catalogue.text,
         )
-        self.table = torch.cat([self.table, self.vectors(new.texts)])
+        self.add(new, self.vectors(new.texts))
         self.requests.add_items(new.ids)
-        self.items += new.ids
-        self.titles += new.titles
-        self.item_texts += new.texts
-        self.genres = self.genres + [[] for _ in new.ids]
-        self.candidates = self._candidates()
-
-    @torch.no_grad()
-    def _candidates(self) -> Candidates:
-        vectors, offset = self.model.candidates(self.table), self.model.offset
-        if offset is not None:  # of new items it is that of items that training has not met
-            offset = functional.pad(offset, (0, len(vectors) - len(offset)))
-        return Candidates(vectors, *self.twins, self.model.temperature, offset)
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Return the item vectors of new texts, ``(n, H)``.
@@ -243,7 +205,7 @@ class Recommender:
     ) -> Iterator[list[Recommendation]]:
         read = [history for history in histories if len(history)]
         popular = self.most_popular(k) if len(read) < len(histories) else []
-        lists = self._lists_read(read, table=table, k=k, filter_seen=filter_seen)
+        lists = self.lists_after(read, table=table, k=k, filter_seen=filter_seen)
         for history in tqdm(histories, desc="Recommend", disable=not show_progress):
             yield next(lists) if len(history) else popular
 
@@ -257,42 +219,3 @@ class Recommender:
         if not len(self.requests.events):
             raise RequestError(all_problems("recommend", [NO_EVENTS]))
         return popular_list(self.requests.events, items=self.items, titles=self.titles, k=k)
-
-    def _lists_read(
-        self, histories: Sequence[Tensor], *, table: Tensor, k: int, filter_seen: bool
-    ) -> Iterator[list[Recommendation]]:
-        for begin in range(0, len(histories), BATCH):
-            part = histories[begin : begin + BATCH]
-            interests = self.interests(part, table)
-            for at in range(0, len(part), TILE):
-                tile = part[at : at + TILE]
-                yield from self.ranked(
-                    interests[at : at + TILE], tile if filter_seen else None, k=k
-                )
-
-    @torch.no_grad()
-    def interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
-        """Return the interest after each history of rows of a table, ``(B, H)``."""
-        ends = [history[-self.model.max_seq_length :] for history in histories]
-        cases = {
-            self.model.ITEM_SEQ: torch.nn.utils.rnn.pad_sequence(ends, batch_first=True),  # (B, L)
-            self.model.ITEM_SEQ_LEN: torch.tensor([len(end) for end in ends]),
-        }
-        return last_interests(self.model, Interaction(cases).to(self.device), table=table)
-
-    def ranked(
-        self, interests: Tensor, seen: Sequence[Tensor] | None, *, k: int
-    ) -> Iterator[list[Recommendation]]:
-        """Yield the lists after at most a tile of interests ``(R, H)``; see :meth:`for_all`."""
-        cells = None
-        if seen is not None:
-            lengths = torch.tensor([len(history) for history in seen])
-            rows = torch.repeat_interleave(torch.arange(len(seen)), lengths)
-            cells = rows.to(self.device), torch.cat(list(seen)).to(self.device)
-        scores, ids = self.search(interests, self.candidates, seen=cells, length=k)
-        for row in zip(scores.tolist(), ids.tolist(), strict=True):
-            yield [
-                Recommendation(self.items[item], self.titles[item], score)
-                for score, item in zip(*row, strict=True)
-                if score > -torch.inf  # an item that was left out
-            ]

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from recbole_llm.data.encoders import text_encoder
 from recbole_llm.errors import RunDirError
+from recbole_llm.model.base import InterestModel
 from recbole_llm.model.items import ItemRepresentation
-from recbole_llm.recommend.catalogue import TextTreatment
+from recbole_llm.recommend.catalogue import Catalogue, TextTreatment
+from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import Encoder
 
 LEAST_COSINE = 0.98  # of one text's vectors in float32 and bf16: 0.999 and more
@@ -75,6 +78,30 @@ class NewTexts:
         here = self.encoder.encode([self.treatment.probe]).vectors[0]
         require_like(here, self.treatment, encoder=self.encoder, place=self.place)
         self._is_checked = True
+
+
+def new_texts(
+    catalogue: Catalogue, model: InterestModel, *, settings: Settings, device: str, place: str
+) -> NewTexts | None:
+    """Return what gives vectors to new texts, or None where the run has no vectors of texts.
+
+    Args:
+        catalogue: What the run kept.
+        model: Its model; an encoder that was tuned is in it.
+        settings: The run's settings, of which those of the encoder are read.
+        device: Where an encoder goes that was not tuned.
+        place: The run, for an error's message.
+    """
+    if catalogue.text is None:
+        return None
+    tuned, known = model.tuned_encoder, [text for text in catalogue.text.texts if text is not None]
+    return NewTexts(
+        text_encoder(settings, known, device=device) if tuned is None else tuned.reader,
+        treatment=catalogue.text,
+        items=model.items,
+        sizes=catalogue.sizes,
+        place=place,
+    )
 
 
 def require_like(here: Tensor, treatment: TextTreatment, *, encoder: Encoder, place: str) -> None:

@@ -38,8 +38,8 @@ from recbole_llm.pictures import STYLE, picture
 from recbole_llm.provenance import commit
 from recbole_llm.ranking_metrics import Ranking, expected_metric
 from recbole_llm.recommend.recommender import BATCH, Recommender
+from recbole_llm.train.blocks import TILE, tile_scores
 from recbole_llm.train.ranking import rank
-from recbole_llm.train.scorers import TILE, tile_scores
 
 RESULTS = Path(__file__).parents[1] / "results" / "prequential"
 FIELDS = ("user_id", "item_id", "timestamp")

@@ -27,8 +27,8 @@ from recbole_llm.provenance import commit
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
-from recbole_llm.recommend.top import Candidates, top_items
-from recbole_llm.train.scorers import TILE
+from recbole_llm.recommend.top import top_items
+from recbole_llm.train.blocks import TILE, Candidates
 
 CENTRES = 1000
 

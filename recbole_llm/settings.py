@@ -153,7 +153,7 @@ class Settings(BaseModel):
     filter_seen: bool = False
     """Whether full ranking by a sequence model leaves out what a user had, except the target."""
     eval_batch_cells: int = Field(default=2**22, ge=1)
-    """Scores that a sequence model's full ranking holds at once, at least those of 32 cases."""
+    """Scores that full ranking by a sequence model holds at once, at most (docs/evaluation.md)."""
     classifier_layers: int | None = Field(default=None, ge=0)
     """Layers of the classifier's encoder that are trained, the last ones; none is all of it."""
     classifier_history: Literal["all", "bought"] = "all"

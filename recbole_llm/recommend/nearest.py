@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recbole_llm.errors import RequestError, how_to_install
-from recbole_llm.recommend.top import Candidates
+from recbole_llm.train.blocks import Candidates
 from recbole_llm.train.ranking import Pairs
 
 NEIGHBOURS, EFFORT = 32, 256  # of an item in the graph; items kept in view by a search

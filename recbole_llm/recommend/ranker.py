@@ -17,8 +17,9 @@ from recbole_llm.model.base import InterestModel
 from recbole_llm.recommend.catalogue import Catalogue
 from recbole_llm.recommend.lists import Recommendation
 from recbole_llm.recommend.new_items import NewItems
-from recbole_llm.recommend.top import Candidates, top_items
-from recbole_llm.train.scorers import TILE, last_interests
+from recbole_llm.recommend.top import top_items
+from recbole_llm.train.blocks import TILE, Candidates
+from recbole_llm.train.scorers import last_interests
 
 BATCH = 1024  # histories that are read together
 

@@ -48,8 +48,8 @@ def rank_cases(
 ) -> Ranking:
     """Rank the target of every case of a loader.
 
-    At most ``eval_batch_cells`` scores exist at once, or those of the fewest cases that the scorer
-    scores together.
+    At most ``eval_batch_cells`` scores exist at once, or those of the fewest cases and items that
+    the scorer scores together.
 
     Args:
         scorer: What scores items; its model must be in evaluation mode.
@@ -71,8 +71,9 @@ def rank_cases(
     seen = seen_items(dataset) if settings.filter_seen else None
     needs = only is None and needs_lists(config["metrics"])
     length = (list_length or max(config["topk"])) if needs or with_lists else 0
-    tiles = settings.eval_batch_cells // (dataset.item_num * scorer.least)
-    step, size = max(tiles, 1) * scorer.least, config["eval_batch_size"]
+    least = min(scorer.span, dataset.item_num) * scorer.least
+    step = max(settings.eval_batch_cells // least, 1) * scorer.least
+    size, device = config["eval_batch_size"], scorer.device
     parts = []
     begins = range(0, len(targets), size)
     bar = tqdm(begins, ncols=100, desc=set_color("Evaluate   ", "pink"), disable=not show_progress)
@@ -81,14 +82,13 @@ def rank_cases(
         batch = scorer.read(begin, end)
         for at in range(begin, end, step):
             stop = min(at + step, end)
-            scores = scorer.scores(batch, slice(at - begin, stop - begin))
             part = rank(
-                scores,
-                targets[at:stop].to(scores.device),
-                seen=_cells(seen, at, stop, device=scores.device),
+                scorer.blocks(batch, slice(at - begin, stop - begin)),
+                targets[at:stop].to(device),
+                seen=_cells(seen, at, stop, device=device),
                 list_length=length,
                 place=place,
-                only=None if only is None else only.to(scores.device),
+                only=None if only is None else only.to(device),
             )
             parts.append(part)
     ranking = Ranking.join(parts)

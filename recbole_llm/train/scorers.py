@@ -5,6 +5,7 @@ Letters: B cases of a batch, R cases scored at once, N items, H item-vector size
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -12,12 +13,11 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
-from torch.nn import functional
 
 from recbole_llm.model.base import InterestModel
-from recbole_llm.model.losses import item_scores
+from recbole_llm.train.blocks import SPAN, TILE, Blocks, Candidates, ScoreBlocks
 
-TILE = 32  # cases of one matrix product
+EVERY_ITEM = sys.maxsize  # the span of what scores whole rows
 LIKE = 256  # cases of like length that are read together
 
 
@@ -26,12 +26,21 @@ class Scorer(Protocol):
 
     Attributes:
         least: ``scores`` is asked for a multiple of so many cases.
+        span: The most items of a block.
     """
 
     least: int
+    span: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
 
     def read(self, begin: int, end: int) -> Any:
         """Return whatever the scores of cases ``begin`` to ``end`` need."""
+
+    def blocks(self, batch: Any, part: slice) -> Blocks:
+        """Return the scores of part of a batch in blocks, which can be gone through twice."""
 
     def scores(self, batch: Any, part: slice) -> Tensor:
         """Return a new tensor of the scores of part of a batch, ``(R, N)``."""
@@ -51,38 +60,39 @@ def read_cases(loader: Any, begin: int, end: int, *, device: torch.device) -> An
 class InterestScorer:
     """One of our models: interests once a batch, the item table once an evaluation.
 
-    Each matrix product has ``TILE`` rows, so that a score does not depend on how many cases are
-    scored at once, and identical items share the score of the first, which a matrix product gives
-    only up to rounding.
+    A score does not depend on how many cases or items are scored at once, and identical items share
+    the score of the first, which a matrix product gives only up to rounding.
     """
 
-    least = TILE
+    least, span = TILE, SPAN
 
     @torch.no_grad()
     def __init__(self, model: InterestModel, loader: Any) -> None:
         self.model, self.loader = model, loader
         self.table = model.items.table()
-        self.vectors = model.candidates(self.table)
-        self.twins, self.firsts = identical_items(model)
+        self.candidates = Candidates(
+            model.candidates(self.table), *identical_items(model), model.temperature, model.offset
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return self.table.device
 
     def read(self, begin: int, end: int) -> Tensor:
         """Return the interests of a batch, ``(B, H)``."""
         cases = read_cases(self.loader, begin, end, device=self.table.device)
         return last_interests(self.model, cases, table=self.table)
 
+    def blocks(self, batch: Tensor, part: slice) -> Blocks:
+        """Return the scores of part of a batch in blocks, made anew each time if there are two."""
+        blocks = ScoreBlocks(batch[part], self.candidates, self.span)
+        return blocks if self.span < len(self.table) else list(blocks)
+
     def scores(self, batch: Tensor, part: slice) -> Tensor:
         """Return the scores of part of a batch, ``(R, N)``."""
-        interests = batch[part]
-        scores = interests.new_empty(len(interests), len(self.vectors))
-        for at in range(0, len(interests), TILE):
-            scores[at : at + TILE] = tile_scores(
-                interests[at : at + TILE],
-                self.vectors,
-                temperature=self.model.temperature,
-                offset=self.model.offset,
-            )
-        scores[:, self.twins] = scores[:, self.firsts]
-        return scores
+        (_, first), *others = self.blocks(batch, part)
+        return torch.cat([first, *(scores[:, 1:] for _, scores in others)], 1) if others else first
 
 
 def last_interests(model: InterestModel, cases: Any, *, table: Tensor) -> Tensor:
@@ -97,14 +107,6 @@ def last_interests(model: InterestModel, cases: Any, *, table: Tensor) -> Tensor
         part.update(Interaction({model.ITEM_SEQ: part[model.ITEM_SEQ][:, :longest]}))
         interests[alike] = model.last_interest(part, table)
     return interests
-
-
-def tile_scores(
-    interests: Tensor, vectors: Tensor, *, temperature: float, offset: Tensor | None
-) -> Tensor:
-    """Return the scores ``(R, N)`` of ``TILE`` interests or fewer, by a product of ``TILE``."""
-    whole = functional.pad(interests, (0, 0, 0, TILE - len(interests)))
-    return item_scores(whole, vectors, temperature=temperature, offset=offset)[: len(interests)]
 
 
 def identical_items(model: InterestModel) -> tuple[Tensor, Tensor]:
@@ -127,15 +129,24 @@ def identical_items(model: InterestModel) -> tuple[Tensor, Tensor]:
 class FullSortScorer:
     """Any sequence model of RecBole's, by its ``full_sort_predict`` or else by its ``predict``."""
 
-    least = 1
+    least, span = 1, EVERY_ITEM
 
     def __init__(self, model: Any, loader: Any) -> None:
         self.model, self.loader = model, loader
         self.num_items = loader.dataset.item_num
 
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return torch.device(self.model.device)
+
     def read(self, begin: int, end: int) -> Any:
         """Return the histories of a batch."""
         return read_cases(self.loader, begin, end, device=self.model.device)
+
+    def blocks(self, batch: Any, part: slice) -> Blocks:
+        """Return the scores of part of a batch, whole: RecBole's models return no less."""
+        return [(0, self.scores(batch, part))]
 
     def scores(self, batch: Any, part: slice) -> Tensor:
         """Return the scores of part of a batch, ``(R, N)``."""
@@ -163,13 +174,24 @@ class MeanScorer:
     standardised, any loss and scale has the same weight, and one scorer keeps its ranking.
     """
 
+    span = EVERY_ITEM
+
     def __init__(self, scorers: Sequence[Scorer]) -> None:
         self.scorers = scorers
         self.least = max(one.least for one in scorers)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return self.scorers[0].device
+
     def read(self, begin: int, end: int) -> list[Any]:
         """Return what each scorer needs."""
         return [one.read(begin, end) for one in self.scorers]
+
+    def blocks(self, batch: list[Any], part: slice) -> Blocks:
+        """Return the mean standardised scores, whole: each is scaled by all items' scores."""
+        return [(0, self.scores(batch, part))]
 
     def scores(self, batch: list[Any], part: slice) -> Tensor:
         """Return the mean standardised scores, ``(R, N)``."""

@@ -86,7 +86,8 @@ def test_items_with_the_same_text_tie_however_many_are_scored(name, ring) -> Non
     table[5, 0] = table[1, 0]  # alike in one entry only
     world.model.eval()
     scorer = scorer_of(world.model, world.test)
-    assert scorer.twins.tolist() == [7, 11, 12] and scorer.firsts.tolist() == [3, 1, 3]
+    items = scorer.candidates
+    assert items.twins.tolist() == [7, 11, 12] and items.firsts.tolist() == [3, 1, 3]
     for size in (1, 5, 46):
         scores = scorer.scores(scorer.read(0, 46), slice(0, size))
         assert torch.equal(scores[:, [7, 11, 12]], scores[:, [3, 1, 3]])

@@ -13,7 +13,8 @@ from recbole_llm.cli import main
 from recbole_llm.errors import RequestError
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.recommender import Recommender
-from recbole_llm.recommend.top import Candidates, top_items
+from recbole_llm.recommend.top import top_items
+from recbole_llm.train.blocks import Candidates
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "recall.py"
 EMPTY = torch.zeros(0, dtype=torch.int64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_llm.recommend.top import Candidates, top_items
+from recbole_llm.recommend.top import top_items
+from recbole_llm.train.blocks import Candidates
 
 EMPTY = torch.zeros(0, dtype=torch.int64)
 
@@ -15,21 +16,21 @@ def candidates(*scores: float, twins=EMPTY, firsts=EMPTY) -> Candidates:
     return Candidates(torch.tensor([[9.0], *([s] for s in scores)]), twins, firsts, 1.0)
 
 
-@pytest.mark.parametrize("chunk", [2, 3, 4, 100])
-def test_the_best_come_first_and_of_equals_the_lower_id(chunk: int) -> None:
+@pytest.mark.parametrize("span", [2, 3, 4, 100])
+def test_the_best_come_first_and_of_equals_the_lower_id(span: int) -> None:
     # ids 1..6; padding, 9, is never recommended
     given = candidates(1.0, 3.0, 2.0, 3.0, 0.0, 3.0)
-    scores, ids = top_items(torch.ones(1, 1), given, seen=None, length=4, chunk=chunk)
+    scores, ids = top_items(torch.ones(1, 1), given, seen=None, length=4, span=span)
     assert ids.tolist() == [[2, 4, 6, 3]] and scores.tolist() == [[3.0, 3.0, 3.0, 2.0]]
     seen = torch.tensor([0, 0]), torch.tensor([4, 1])
-    scores, ids = top_items(torch.ones(1, 1), given, seen=seen, length=5, chunk=chunk)
+    scores, ids = top_items(torch.ones(1, 1), given, seen=seen, length=5, span=span)
     assert ids[0, :4].tolist() == [2, 6, 3, 5] and scores[0, 4] == -torch.inf
 
 
-@pytest.mark.parametrize("chunk", [2, 3, 100])
-def test_twins_have_the_score_of_the_first_whatever_chunk_it_is_in(chunk: int) -> None:
+@pytest.mark.parametrize("span", [2, 3, 100])
+def test_twins_have_the_score_of_the_first_whatever_chunk_it_is_in(span: int) -> None:
     given = candidates(1.0, 2.0, 5.0, 7.0, twins=torch.tensor([3, 4]), firsts=torch.tensor([2, 1]))
-    scores, ids = top_items(torch.ones(1, 1), given, seen=None, length=4, chunk=chunk)
+    scores, ids = top_items(torch.ones(1, 1), given, seen=None, length=4, span=span)
     assert ids.tolist() == [[2, 3, 1, 4]] and scores.tolist() == [[2.0, 2.0, 1.0, 1.0]]
 
 
@@ -41,7 +42,7 @@ def test_chunks_are_the_whole(has_offset: bool) -> None:
     interests = torch.randn(9, 16)
     seen = torch.arange(9).repeat(50), torch.randint(1, 1001, (450,))
     whole = top_items(interests, given, seen=seen, length=40)
-    parts = top_items(interests, given, seen=seen, length=40, chunk=64)
+    parts = top_items(interests, given, seen=seen, length=40, span=64)
     assert torch.equal(whole[1], parts[1])
     torch.testing.assert_close(whole[0], parts[0])
 

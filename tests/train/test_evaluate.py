@@ -21,8 +21,10 @@ from recbole_llm.data.seen import seen_items
 from recbole_llm.errors import NonFiniteError, RequestError, RunDirError
 from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
+from recbole_llm.settings import Settings
+from recbole_llm.train.blocks import SPAN
 from recbole_llm.train.evaluate import rank_cases
-from recbole_llm.train.scorers import MeanScorer, read_cases, scorer_of
+from recbole_llm.train.scorers import InterestScorer, MeanScorer, read_cases, scorer_of
 
 SMALL = {
     "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 32, "topk": [1, 5],
@@ -135,6 +137,38 @@ def test_no_tensor_is_larger_than_asked_for(build, model: str) -> None:
         sizes[cells] = largest.size
     assert sizes[70 * num_items] <= 70 * num_items
     assert sizes[10**9] == 100 * num_items  # eval_batch_size users, were it not for the limit
+
+
+@pytest.mark.parametrize("settings", [{}, {"filter_seen": True}, {"popularity_adjustment": 0.3}])
+def test_a_catalogue_cut_by_items_gives_what_the_whole_gives(build, monkeypatch, settings) -> None:
+    """To the last bit, metrics of lists too; twins of an item lie in other blocks than it."""
+    trainer, (train, valid, test) = build(
+        "LLMInterestLSTM", metrics=[*RANKED, *LISTED], topk=[1, 5], **settings
+    )
+    trainer.fit(train, valid, saved=False, verbose=False)
+    weight = trainer.model.items.embedding.weight.data
+    weight[[7, 20, 44]] = weight[3].clone()
+    whole = trainer.evaluate(test, load_best_model=False)
+    ranking = trainer.ranking
+    assert (ranking.ties > 0).any() or trainer.model.offset is not None
+    for span in (2, 10, 45):
+        monkeypatch.setattr(InterestScorer, "span", span)
+        assert trainer.evaluate(test, load_best_model=False) == whole
+        assert same(trainer.ranking, ranking)
+
+
+def test_a_block_of_items_is_all_that_is_scored_at_once(build, monkeypatch) -> None:
+    trainer, (_, _, test) = build("LLMInterestLSTM", shop(100, 3000, 40), topk=[5])
+    num_items, table = test.dataset.item_num, 8 * test.dataset.item_num
+    with Largest() as largest:
+        ranking_of(trainer, test, eval_batch_cells=1)
+    assert largest.size == 32 * num_items
+    monkeypatch.setattr(InterestScorer, "span", 1000)
+    for cells, rows in ((1, 32), (32_000, 32), (64_000, 64)):
+        with Largest() as largest:
+            ranking_of(trainer, test, eval_batch_cells=cells)
+        assert largest.size == max(rows * 1000, table) < 32 * num_items or rows > 32
+    assert Settings().eval_batch_cells == 32 * SPAN  # by default both bounds are one
 
 
 def test_histories_are_read_without_the_padding_of_the_longest(build, monkeypatch) -> None:

@@ -19,9 +19,13 @@ INF = math.inf
 
 def ranked(rows: list[list[float]], targets: list[int], *, seen=None, length: int = 0) -> Ranking:
     """Rank rows of scores; the first column is padding."""
-    return rank(
-        torch.tensor(rows), torch.tensor(targets), seen=seen, list_length=length, place="here"
-    )
+    blocks = whole(torch.tensor(rows))
+    return rank(blocks, torch.tensor(targets), seen=seen, list_length=length, place="here")
+
+
+def whole(scores: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+    """Return scores as one block."""
+    return [(0, scores)]
 
 
 def standing(above: int, ties: int = 0, candidates: int = 100) -> Ranking:
@@ -50,7 +54,12 @@ def test_only_some_items_and_the_target_are_candidates() -> None:
     rows = [[9.0, 4.0, 3.0, 2.0, 2.0, 1.0]] * 3
     only = torch.tensor([True, False, True, False, True, True])  # padding is none even so
     found = rank(
-        torch.tensor(rows), torch.tensor([4, 5, 1]), seen=None, list_length=2, place="", only=only
+        whole(torch.tensor(rows)),
+        torch.tensor([4, 5, 1]),
+        seen=None,
+        list_length=2,
+        place="",
+        only=only,
     )
     assert found.above.tolist() == [1, 2, 0]  # item 2; items 2 and 4; the target is one of none
     assert found.ties.tolist() == [0, 0, 0]  # item 3 is no candidate
@@ -58,7 +67,12 @@ def test_only_some_items_and_the_target_are_candidates() -> None:
     assert found.lists[0].tolist() == [2, 4]
     seen = torch.tensor([0, 1, 1]), torch.tensor([2, 2, 3])
     found = rank(
-        torch.tensor(rows), torch.tensor([4, 5, 1]), seen=seen, list_length=0, place="", only=only
+        whole(torch.tensor(rows)),
+        torch.tensor([4, 5, 1]),
+        seen=seen,
+        list_length=0,
+        place="",
+        only=only,
     )
     assert found.above.tolist() == [0, 1, 0] and found.candidates.tolist() == [2, 2, 4]
 
@@ -66,6 +80,24 @@ def test_only_some_items_and_the_target_are_candidates() -> None:
 def test_a_target_that_the_model_rules_out_ties_with_candidates_only() -> None:
     found = ranked([[0.0, 1.0, -INF, -INF, -INF]], [2], seen=(torch.tensor([0]), torch.tensor([3])))
     assert (found.above.item(), found.ties.item(), found.candidates.item()) == (1, 1, 3)
+
+
+@pytest.mark.parametrize("span", [2, 3, 5, 8, 30])
+def test_blocks_of_items_rank_as_the_whole(span: int) -> None:
+    """Few different scores, so that ties lie on both sides of every cut; some are ruled out."""
+    torch.manual_seed(0)
+    scores, targets = torch.randint(0, 4, (40, 30)).float(), torch.randint(1, 30, (40,))
+    scores[scores == 0] = -INF
+    seen = torch.arange(40).repeat(6), torch.randint(1, 30, (240,))
+    only = torch.rand(30) < 0.7
+    cuts = range(0, 29, span - 1)
+    for how in ({"seen": None}, {"seen": seen}, {"seen": None, "only": only}):
+        cut = [(begin, scores[:, begin : begin + span].clone()) for begin in cuts]
+        found = rank(cut, targets, list_length=6, place="", **how)
+        expected = rank(whole(scores.clone()), targets, list_length=6, place="", **how)
+        for name in ("above", "ties", "candidates", "lists"):
+            assert (getattr(found, name) == getattr(expected, name)).all(), name
+        assert (expected.ties > 0).any()
 
 
 @pytest.mark.parametrize("value", [math.nan, INF])
@@ -134,8 +166,8 @@ def test_the_order_of_items_changes_nothing() -> None:
     targets = torch.randint(1, 30, (40,), generator=generator)
     order = torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(29)])
     place = torch.argsort(order)  # where an item went
-    one = rank(scores.clone(), targets, seen=None, list_length=0, place="")
-    other = rank(scores[:, order], place[targets], seen=None, list_length=0, place="")
+    one = rank(whole(scores.clone()), targets, seen=None, list_length=0, place="")
+    other = rank(whole(scores[:, order]), place[targets], seen=None, list_length=0, place="")
     assert (one.ties > 0).all()
     assert np.array_equal(one.above, other.above) and np.array_equal(one.ties, other.ties)
 
@@ -149,7 +181,7 @@ def test_metrics_equal_those_of_pytrec_eval_and_ir_measures() -> None:
         f"q{row}": {f"d{item}": score for item, score in enumerate(values) if item > 0}
         for row, values in enumerate(scores.tolist())
     }
-    found = rank(scores, targets, seen=None, list_length=0, place="")
+    found = rank(whole(scores), targets, seen=None, list_length=0, place="")
     trec = pytrec_eval.RelevanceEvaluator(
         qrels, {"ndcg_cut.10", "recall.10", "P.10", "success.10", "map_cut.10"}
     ).evaluate(run)

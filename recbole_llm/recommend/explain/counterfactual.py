@@ -15,7 +15,8 @@ from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.recommend.lists import Recommendation
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
-from recbole_llm.train.scorers import TILE, standardised, tile_scores
+from recbole_llm.train.blocks import TILE, tile_scores
+from recbole_llm.train.scorers import standardised
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from recbole_llm.recommend.trajectory.affinity import Groups, groups_of, title_w
 from recbole_llm.recommend.trajectory.changes import change_points
 from recbole_llm.recommend.trajectory.interests import drift, follow, ranked_by
 from recbole_llm.recommend.trajectory.plane import Plane, plane_of
-from recbole_llm.train.scorers import TILE
+from recbole_llm.train.blocks import TILE
 
 NEAREST = 5  # genres, words and items that are told of an interest
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 
@@ -25,3 +28,10 @@ def toy(write_dataset, walks, small) -> dict:
     """Return settings that train a small model on a small dataset."""
     titles = {f"i{k}": f"title {k}" for k in range(9)}
     return {"data_path": str(write_dataset(walks, titles)), **small}
+
+
+@pytest.fixture
+def numbers() -> Callable[[dict[str, Any]], tuple]:
+    """Return a function of a result's numbers that do not depend on the machine's speed."""
+    names = ("best_valid_result", "test_result", "epochs", "best_epoch")
+    return lambda result: tuple(result[name] for name in names)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from recbole_llm import run_recbole
-from recbole_llm.cli import run_recbole_command
-from recbole_llm.errors import RecBoleLLMError, RequestError, RunDirError
-from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
+from recbole_llm.errors import RequestError, RunDirError
+from recbole_llm.run_dir import CONFIG, STATE, WEIGHTS
 from recbole_llm.train.engine import Engine
 
 EVERYTHING = {
@@ -53,10 +47,6 @@ def crashed(monkeypatch, settings: dict, *, model: str, epoch: int, folder: Path
     return folder
 
 
-def numbers(result: dict[str, Any]) -> tuple:
-    return tuple(result[k] for k in ("best_valid_result", "test_result", "epochs", "best_epoch"))
-
-
 @pytest.mark.parametrize("epoch", [0, 3])
 @pytest.mark.parametrize(
     ("model", "more"),
@@ -70,7 +60,7 @@ def numbers(result: dict[str, Any]) -> tuple:
     ids=["ours", "everything", "windows", "stock", "negatives"],
 )
 def test_a_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
-    toy, monkeypatch, tmp_path, model: str, more: dict, epoch: int
+    toy, numbers, monkeypatch, tmp_path, model: str, more: dict, epoch: int
 ) -> None:
     settings = {**toy, "epochs": 6, **more}
     if model == "BPR":
@@ -94,7 +84,7 @@ def test_a_finished_run_is_not_trained_again(toy, monkeypatch) -> None:
 
 
 def test_a_run_that_stopped_early_and_died_in_its_test_is_only_tested(
-    toy, monkeypatch, tmp_path
+    toy, numbers, monkeypatch, tmp_path
 ) -> None:
     settings = {**toy, "epochs": 50, "stopping_step": 2}
     whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
@@ -169,60 +159,3 @@ def test_a_trainer_with_a_loop_of_its_own_says_what_it_cannot_do(toy) -> None:
     with pytest.raises(RequestError, match="warmup_steps: NCL trains in a loop of its own"):
         del toy["item_features"]
         run_recbole("NCL", "toy", config_dict={**toy, "warmup_steps": 2})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("nproc", [1, 2])
-def test_kill_9_and_resume(toy, tmp_path, capfd, until, nproc: int) -> None:
-    settings = {**toy, **EVERYTHING, "epochs": 40, "stopping_step": 40}
-    whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings, nproc=nproc)
-    run_dir = tmp_path / "run"
-    words = [f"--{key}={value}" for key, value in {**settings, "run_dir": run_dir}.items()]
-    code = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
-    command = [sys.executable, "-c", code, "--model=LLMInterestLSTM", "--dataset=toy"]
-    with (tmp_path / "log").open("w") as log:
-        child = subprocess.Popen(
-            [*command, f"--nproc={nproc}", *words], stderr=log, stdout=log, start_new_session=True
-        )
-    until((run_dir / STATE).exists)
-    os.killpg(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL and not (run_dir / RESULT).exists()
-    capfd.readouterr()
-    assert run_recbole_command([f"--resume={run_dir}"]) == 0
-    out, err = capfd.readouterr()
-    assert "Resumed: training goes on with epoch" in err
-    assert numbers(json.loads(out.splitlines()[-1])) == numbers(json.loads(json.dumps(whole)))
-
-
-def test_several_processes_are_refused_where_they_cannot_be(toy) -> None:
-    with pytest.raises(RequestError, match="need training: all_positions; SASRec has prefixes"):
-        run_recbole("SASRec", "toy", config_dict=toy, nproc=2)
-    with pytest.raises(RequestError, match="nproc: must be at least 1, received 0"):
-        run_recbole("LLMInterestLSTM", "toy", config_dict=toy, nproc=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("weighting", ["none", "snips"])
-def test_two_processes_train_and_evaluate_as_one_does(toy, tmp_path, weighting: str) -> None:
-    settings = {**toy, "dropout_prob": 0.0, "enable_amp": False, "epochs": 4}
-    settings |= {"propensity_weighting": weighting, "propensity_power": 4.0, "propensity_clip": 0.0}
-    settings |= {"train_batch_size": 5}  # the last of three batches has two windows
-    one = run_recbole("LLMInterestGRU", "toy", config_dict=settings)
-    two = run_recbole("LLMInterestGRU", "toy", config_dict=settings, nproc=2)
-    alone, together = (load_file(Path(r["run_dir"]) / WEIGHTS) for r in (one, two))
-    for name in alone:
-        assert torch.allclose(alone[name], together[name], atol=1e-5), name
-    assert two["test_result"] == pytest.approx(one["test_result"], abs=1e-9)
-    stored = json.loads((Path(two["run_dir"]) / CONFIG).read_text())
-    assert stored["processes"] == 2
-    assert list(Path(two["run_dir"]).glob("*.log"))
-    with pytest.raises(RequestError, match="was trained by 2; received 1"):
-        (Path(two["run_dir"]) / RESULT).unlink()
-        run_recbole(resume=two["run_dir"], nproc=1)
-
-
-@pytest.mark.slow
-def test_the_failure_of_one_process_is_one_clear_message(toy) -> None:
-    with pytest.raises(RecBoleLLMError, match="topk: at most the number of items, 9; received 30"):
-        settings = {**toy, "topk": [30], "valid_metric": "NDCG@30"}
-        run_recbole("LLMInterestLSTM", "toy", config_dict=settings, nproc=2)

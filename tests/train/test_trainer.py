@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,7 +14,7 @@ from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import DataError, NonFiniteError, RequestError, RunDirError
 from recbole_llm.model.base import InterestModel
 from recbole_llm.model.items import ItemRepresentation
-from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS
+from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS
 from recbole_llm.train.checkpoints import FORMAT
 from recbole_llm.train.trainer import InterestTrainer
 
@@ -372,29 +366,3 @@ def test_a_read_only_dataset_is_enough(toy) -> None:
     folder.chmod(0o555)
     run({**toy, "item_features": "text"})
     assert sorted((f.name, f.stat().st_mtime_ns) for f in folder.iterdir()) == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code_wanted", "nproc"),
-    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGTERM, 143, 2)],
-)
-def test_interrupted_training_leaves_a_run_that_loads(
-    toy, tmp_path, number, code_wanted, nproc
-) -> None:
-    run_dir = tmp_path / "stopped"
-    endless = {"epochs": 100_000, "stopping_step": 100_000, "run_dir": run_dir}
-    words = [f"--{key}={value}" for key, value in {**toy, **endless}.items()]
-    words += ["--model=LLMInterestLSTM", "--dataset=toy", f"--nproc={nproc}"]
-    code = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
-    with (tmp_path / "log").open("w") as log:
-        child = subprocess.Popen([sys.executable, "-c", code, *words], stderr=log, stdout=log)
-        deadline = time.monotonic() + 120
-        while not (run_dir / STATE).exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        os.kill(child.pid, number)
-        assert child.wait(timeout=60) == code_wanted
-    assert f"--resume={run_dir}" in (tmp_path / "log").read_text()
-    assert "Traceback" not in (tmp_path / "log").read_text()
-    model = load_run(run_dir)[1]
-    assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())

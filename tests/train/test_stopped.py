@@ -1,0 +1,142 @@
+"""Runs that a signal stops, in training, in validation or in the test, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recbole_llm.quick_start
+from recbole_llm import load_run, run_recbole
+from recbole_llm.cli import run_recbole_command
+from recbole_llm.run_dir import RESULT, STATE
+from recbole_llm.train.engine import Engine
+from recbole_llm.train.scorers import InterestScorer
+
+PROGRAM = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
+
+
+def words_of(settings: dict[str, Any], **more: Any) -> list[str]:
+    """Return the command line that asks for settings."""
+    named = {"model": "LLMInterestLSTM", "dataset": "toy", **settings, **more}
+    return [f"--{key}={value}" for key, value in named.items()]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts run_recbole in a group of processes of its own."""
+    started = []
+
+    def begin(words: list[str]) -> subprocess.Popen:
+        with (tmp_path / "log").open("w") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, *words],
+                stderr=log, stdout=log, start_new_session=True,
+            )  # fmt: skip
+        started.append(child)
+        return child
+
+    yield begin
+    for child in started:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def stop_in(stage: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """Let a signal come while a stage of a run of two epochs is at work."""
+    calls = []
+    read, write = InterestScorer.read, recbole_llm.quick_start.write_ranks
+
+    def reading(self, begin: int, end: int):
+        calls.append(begin)
+        if len(calls) == {"validation": 2, "test": 3}.get(stage):
+            signal.raise_signal(number)
+        return read(self, begin, end)
+
+    def writing(run_dir: Path, ranks: Any) -> None:
+        write(run_dir, ranks)
+        if stage == "ranks":
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(InterestScorer, "read", reading)
+    monkeypatch.setattr("recbole_llm.quick_start.write_ranks", writing)
+
+
+@pytest.mark.parametrize(
+    ("stage", "number", "code"),
+    [
+        ("validation", signal.SIGTERM, 143),  # after the second of two epochs
+        ("test", signal.SIGINT, 130),
+        ("ranks", signal.SIGTERM, 143),  # are written; the result is not
+    ],
+)
+def test_a_signal_in_an_evaluation_costs_no_more_than_that_evaluation(
+    toy, numbers, tmp_path, monkeypatch, capfd, stage: str, number: signal.Signals, code: int
+) -> None:
+    settings, run_dir = {**toy, "epochs": 2}, tmp_path / "run"
+    whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
+    with monkeypatch.context() as context:
+        stop_in(stage, context, number)
+        assert run_recbole_command(words_of(settings, run_dir=run_dir)) == code
+    said = capfd.readouterr().err
+    assert f"run_recbole --resume={run_dir} goes on" in said and "Traceback" not in said
+    assert not (run_dir / RESULT).exists() and (run_dir / STATE).exists()
+    load_run(run_dir)  # the best epoch of those that were validated
+    trained, run_epoch = [], Engine._run_epoch
+
+    def counted(self, data, epoch, *args, **kwargs):
+        trained.append(epoch)
+        return run_epoch(self, data, epoch, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "_run_epoch", counted)
+    assert run_recbole_command([f"--resume={run_dir}"]) == 0
+    assert trained == ([1] if stage == "validation" else [])
+    resumed = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert numbers(resumed) == numbers(json.loads(json.dumps(whole)))
+    assert not (run_dir / STATE).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code_wanted", "nproc"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGTERM, 143, 2)],
+)
+def test_interrupted_training_leaves_a_run_that_loads(
+    toy, tmp_path, start, until, number, code_wanted, nproc
+) -> None:
+    run_dir = tmp_path / "stopped"
+    endless = {"epochs": 100_000, "stopping_step": 100_000}
+    child = start(words_of(toy, **endless, run_dir=run_dir, nproc=nproc))
+    until((run_dir / STATE).exists)
+    os.kill(child.pid, number)
+    assert child.wait(timeout=60) == code_wanted
+    assert f"--resume={run_dir}" in (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    model = load_run(run_dir)[1]
+    assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_kill_9_and_resume(toy, numbers, tmp_path, capfd, start, until, nproc: int) -> None:
+    settings = {**toy, "epochs": 40, "stopping_step": 40, "ema_decay": 0.9, "warmup_steps": 3}
+    settings |= {"lr_scheduler_type": "cosine", "gradient_accumulation_steps": 2}
+    whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings, nproc=nproc)
+    run_dir = tmp_path / "run"
+    child = start(words_of(settings, run_dir=run_dir, nproc=nproc))
+    until((run_dir / STATE).exists)
+    os.killpg(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL and not (run_dir / RESULT).exists()
+    capfd.readouterr()
+    assert run_recbole_command([f"--resume={run_dir}"]) == 0
+    out, err = capfd.readouterr()
+    assert "Resumed: training goes on with epoch" in err
+    assert numbers(json.loads(out.splitlines()[-1])) == numbers(json.loads(json.dumps(whole)))

@@ -24,7 +24,9 @@ from recbole_llm.train.engine import Engine
 from recbole_llm.train.trainer import InterestTrainer, safe_trainer
 from recbole_llm.transfer import begin_with, source_of
 
-ENGINE_SETTINGS = ("gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps", "ema_decay")
+ENGINE_SETTINGS = (
+    "gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps", "ema_decay", "min_delta",
+)  # fmt: skip
 
 
 def create_dataset(config: LLMConfig) -> Any:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
@@ -112,16 +113,36 @@ def add_numpy_names() -> None:
             setattr(np, name, kind)
 
 
+@contextmanager
+def smallest_gain(min_delta: float) -> Iterator[None]:
+    """Let trainers count an epoch as better by more than ``min_delta`` only, in the block."""
+    import recbole.trainer.trainer as trainer
+
+    before = trainer.early_stopping
+    trainer.early_stopping = partial(strict_early_stopping, min_delta=min_delta)
+    try:
+        yield
+    finally:
+        trainer.early_stopping = before
+
+
 def strict_early_stopping(
-    value: float, best: float, cur_step: int, max_step: int, bigger: bool = True
+    value: float,
+    best: float,
+    cur_step: int,
+    max_step: int,
+    bigger: bool = True,
+    *,
+    min_delta: float = 0.0,
 ) -> tuple[float, int, bool, bool]:
     """Keep the first of equally good epochs, and count an equal one as no progress.
 
-    RecBole's compares with ``>=``, so that a constant metric never stops a run.
+    One that is better by ``min_delta`` or less is as good. RecBole's compares with ``>=``, so that
+    a constant metric never stops a run.
     https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/utils/utils.py#L137 · until it
     compares strictly.
     """
-    is_better = value > best if bigger else value < best
+    is_better = value - best > min_delta if bigger else best - value > min_delta
     if is_better:
         return value, 0, False, True
     return best, cur_step + 1, cur_step + 1 > max_step, False

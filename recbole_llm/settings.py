@@ -130,6 +130,8 @@ class Settings(BaseModel):
     """Learning rate after the warm-up: constant, or falling to 0 along a cosine over epochs."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises to its value."""
+    min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """An epoch is better, kept and renews the patience, if valid_metric gains more than this."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the average of the weights that is validated and kept; 0 keeps no average."""
     item_noise: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -54,6 +54,18 @@ def test_an_equal_epoch_is_no_progress(value, best, bigger, stock, ours) -> None
     assert compat.strict_early_stopping(value, best, 2, 2, bigger) == ours
 
 
+@pytest.mark.parametrize("bigger", [True, False])
+def test_a_gain_up_to_the_smallest_is_no_progress(bigger: bool) -> None:
+    import recbole.trainer.trainer as trainer
+
+    sign = 1 if bigger else -1
+    with compat.smallest_gain(0.25):
+        assert trainer.early_stopping(sign * 0.75, sign * 0.5, 2, 2, bigger)[1:] == (3, True, False)
+        better = trainer.early_stopping(sign * 0.76, sign * 0.5, 2, 2, bigger)
+    assert better == (sign * 0.76, 0, False, True)
+    assert trainer.early_stopping is compat.strict_early_stopping
+
+
 def test_the_trainer_uses_the_strict_rule_and_short_numbers() -> None:
     compat.apply()
     import recbole.trainer.trainer as trainer

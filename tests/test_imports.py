@@ -55,6 +55,7 @@ OURS = {
     "model": {"errors", "settings", "data", "model"},
     "train": {
         "errors",
+        "compat",
         "files",
         "hardware",
         "run_dir",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from recbole_llm.compat import smallest_gain
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.errors import RunDirError
 from recbole_llm.hardware import amp_dtype
@@ -84,7 +85,8 @@ class Engine(SafeTrainer):
         elif saved and self.state_file.exists():
             is_finished = self._take_up(self.state_file)
         if not is_finished:
-            super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            with smallest_gain(self.settings.min_delta):
+                super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
             self._keep_state(self.epochs, is_finished=True)
         return self.best_valid_score, self.best_valid_result
 

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 
 import recbole_llm.quick_start
 from recbole_llm import load_run, run_recbole
 from recbole_llm.cli import run_recbole_command
 from recbole_llm.run_dir import RESULT, STATE
-from recbole_llm.train.engine import Engine
+from recbole_llm.train.engine import BatchLoss, Engine
 from recbole_llm.train.scorers import InterestScorer
 
 PROGRAM = "import sys; from recbole_llm.cli import *; sys.exit(run_recbole_command())"
@@ -51,8 +51,9 @@ def start(tmp_path):
 
 
 def stop_in(stage: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    """Let a signal come while a stage of a run of two epochs is at work."""
-    calls = []
+    """Let a signal come while a stage of a run of two epochs, of two batches each, is at work."""
+    batches, calls = [], []
+    forward = BatchLoss.forward
     read, write = InterestScorer.read, recbole_llm.quick_start.write_ranks
 
     def reading(self, begin: int, end: int):
@@ -66,6 +67,13 @@ def stop_in(stage: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals)
         if stage == "ranks":
             signal.raise_signal(number)
 
+    def learning(self, batch):
+        batches.append(batch)
+        if stage == "epoch" and len(batches) == 3:
+            signal.raise_signal(number)
+        return forward(self, batch)
+
+    monkeypatch.setattr(BatchLoss, "forward", learning)
     monkeypatch.setattr(InterestScorer, "read", reading)
     monkeypatch.setattr("recbole_llm.quick_start.write_ranks", writing)
 
@@ -73,12 +81,13 @@ def stop_in(stage: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals)
 @pytest.mark.parametrize(
     ("stage", "number", "code"),
     [
-        ("validation", signal.SIGTERM, 143),  # after the second of two epochs
+        ("epoch", signal.SIGINT, 130),  # the second of two
+        ("validation", signal.SIGTERM, 143),  # after it
         ("test", signal.SIGINT, 130),
         ("ranks", signal.SIGTERM, 143),  # are written; the result is not
     ],
 )
-def test_a_signal_in_an_evaluation_costs_no_more_than_that_evaluation(
+def test_a_signal_costs_no_more_than_the_epoch_or_the_test_that_it_comes_in(
     toy, numbers, tmp_path, monkeypatch, capfd, stage: str, number: signal.Signals, code: int
 ) -> None:
     settings, run_dir = {**toy, "epochs": 2}, tmp_path / "run"
@@ -89,7 +98,8 @@ def test_a_signal_in_an_evaluation_costs_no_more_than_that_evaluation(
     said = capfd.readouterr().err
     assert f"run_recbole --resume={run_dir} goes on" in said and "Traceback" not in said
     assert not (run_dir / RESULT).exists() and (run_dir / STATE).exists()
-    load_run(run_dir)  # the best epoch of those that were validated
+    model = load_run(run_dir)[1]  # the best epoch of those that were validated
+    assert all(torch.isfinite(weight).all() for weight in model.parameters())
     trained, run_epoch = [], Engine._run_epoch
 
     def counted(self, data, epoch, *args, **kwargs):
@@ -98,7 +108,7 @@ def test_a_signal_in_an_evaluation_costs_no_more_than_that_evaluation(
 
     monkeypatch.setattr(Engine, "_run_epoch", counted)
     assert run_recbole_command([f"--resume={run_dir}"]) == 0
-    assert trained == ([1] if stage == "validation" else [])
+    assert trained == ([1] if stage in ("epoch", "validation") else [])
     resumed = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert numbers(resumed) == numbers(json.loads(json.dumps(whole)))
     assert not (run_dir / STATE).exists()
@@ -106,35 +116,23 @@ def test_a_signal_in_an_evaluation_costs_no_more_than_that_evaluation(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code_wanted", "nproc"),
-    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGTERM, 143, 2)],
+    ("number", "code", "nproc"), [(signal.SIGKILL, -9, 1), (signal.SIGTERM, 143, 2)]
 )
-def test_interrupted_training_leaves_a_run_that_loads(
-    toy, tmp_path, start, until, number, code_wanted, nproc
+def test_a_run_that_was_killed_ends_like_one_that_never_was(
+    toy, numbers, tmp_path, capfd, start, until, number: int, code: int, nproc: int
 ) -> None:
-    run_dir = tmp_path / "stopped"
-    endless = {"epochs": 100_000, "stopping_step": 100_000}
-    child = start(words_of(toy, **endless, run_dir=run_dir, nproc=nproc))
-    until((run_dir / STATE).exists)
-    os.kill(child.pid, number)
-    assert child.wait(timeout=60) == code_wanted
-    assert f"--resume={run_dir}" in (tmp_path / "log").read_text()
-    assert "Traceback" not in (tmp_path / "log").read_text()
-    model = load_run(run_dir)[1]
-    assert all(np.isfinite(p.detach().numpy()).all() for p in model.parameters())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("nproc", [1, 2])
-def test_kill_9_and_resume(toy, numbers, tmp_path, capfd, start, until, nproc: int) -> None:
     settings = {**toy, "epochs": 40, "stopping_step": 40, "ema_decay": 0.9, "warmup_steps": 3}
     settings |= {"lr_scheduler_type": "cosine", "gradient_accumulation_steps": 2}
     whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings, nproc=nproc)
     run_dir = tmp_path / "run"
     child = start(words_of(settings, run_dir=run_dir, nproc=nproc))
     until((run_dir / STATE).exists)
-    os.killpg(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL and not (run_dir / RESULT).exists()
+    os.kill(child.pid, number)
+    assert child.wait(timeout=60) == code and not (run_dir / RESULT).exists()
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert (f"run_recbole --resume={run_dir} goes on" in said) == (number == signal.SIGTERM)
+    load_run(run_dir)
     capfd.readouterr()
     assert run_recbole_command([f"--resume={run_dir}"]) == 0
     out, err = capfd.readouterr()

@@ -77,16 +77,23 @@ def test_a_run_directory_that_is_taken_is_refused(toy, tmp_path) -> None:
         run(toy, run_dir=str(tmp_path / "here"))
 
 
-def test_the_first_of_equally_good_epochs_is_kept(toy, monkeypatch) -> None:
-    scores = iter([0.2, 0.5, 0.5, 0.5, 0.5, 0.4, 0.5])
+@pytest.mark.parametrize(
+    ("scores", "more", "best"),
+    [
+        ([0.2, 0.5, 0.5, 0.5, 0.5, 0.4, 0.5], {}, 1),
+        ([0.2, 0.5, 0.51, 0.52, 0.53, 0.54, 0.9], {"min_delta": 0.05}, 1),
+    ],
+)
+def test_the_first_of_equally_good_epochs_is_kept(toy, monkeypatch, scores, more, best) -> None:
+    scores = iter(scores)
 
     def scripted(self, *_: object, **__: object):
         score = next(scores)
         return score, {"ndcg@3": score}
 
     monkeypatch.setattr(InterestTrainer, "_valid_epoch", scripted)
-    result = run(toy, epochs=50, stopping_step=3)
-    assert (result["best_epoch"], result["epochs"]) == (1, 6)
+    result = run(toy, epochs=50, stopping_step=3, **more)
+    assert (result["best_epoch"], result["epochs"]) == (best, 6)
 
 
 def test_validation_keeps_more_than_four_decimals(toy) -> None:

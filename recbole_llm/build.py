@@ -10,6 +10,7 @@ from recbole.data import data_preparation
 from recbole.data import dataset as dataset_module
 from recbole.utils import EvaluatorType, ModelType, get_trainer, init_seed
 
+from recbole_llm import compat
 from recbole_llm.checks import learns_windows
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import InterestDataset, with_exact_order
@@ -75,6 +76,7 @@ def build_model(config: LLMConfig, train_data: Any) -> Any:
     has_windows = learns_windows(config["model"], config["training"])
     model_class = with_all_positions(config.model_class) if has_windows else config.model_class
     model = model_class(config, train_data.dataset)
+    compat.adapt_relations(model)
     if (source := getattr(train_data.dataset, "source", None)) is not None:
         begin_with(model, source)
     if config["model"] not in OURS:

@@ -121,6 +121,8 @@ class LLMConfig(Config):
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         self.internal_config_dict["metric_decimal_place"] = 10  # RecBole: 4, before it compares
+        if model in compat.WITHOUT_ORDER:
+            self.internal_config_dict["eval_args"] = dict(compat.SEQUENTIAL_ARGS)
         if (file := dataset_config_file(dataset)) is not None:
             own = load_yaml(file)
             own.pop("about")

@@ -81,6 +81,7 @@ OURS = {
     },
     "build": {
         "errors",
+        "compat",
         "settings",
         "plugin",
         "checks",

@@ -37,6 +37,35 @@ def films(write_dataset) -> dict:
     }  # fmt: skip
 
 
+GRAPH = {
+    "load_col": {
+        "inter": ["user_id", "item_id", "timestamp"], "kg": ["head_id", "relation_id", "tail_id"],
+        "link": ["item_id", "entity_id"], "ent_feature": ["ent_id", "ent_vec"],
+        "rel_feature": ["rel_id", "rel_vec"],
+    },
+    "additional_feat_suffix": ["ent_feature", "rel_feature"],
+    "preload_weight": {"ent_id": "ent_vec", "rel_id": "rel_vec"},
+    "alias_of_entity_id": ["ent_id"], "alias_of_relation_id": ["rel_id"],
+}  # fmt: skip
+
+
+def write_graph(folder: Path) -> None:
+    """Write a knowledge graph of the films: each is of a genre, by one of two relations."""
+    vectors = [" ".join(f"{(k * j) % 7 / 7:.2f}" for j in range(64)) for k in range(310)]
+    rows = {
+        "link": ["item_id:token\tentity_id:token"] + [f"i{k}\te{k}" for k in range(302)],
+        "kg": ["head_id:token\trelation_id:token\ttail_id:token"]
+        + [f"e{k}\tr{k % 2}\tg{k % 3}" for k in range(302)],
+        "ent_feature": ["ent_id:token\tent_vec:float_seq"]
+        + [f"e{k}\t{vectors[k]}" for k in range(302)]
+        + [f"g{k}\t{vectors[k + 302]}" for k in range(3)],
+        "rel_feature": ["rel_id:token\trel_vec:float_seq"]
+        + [f"r{k}\t{vectors[k + 1]}" for k in range(2)],
+    }
+    for suffix, lines in rows.items():
+        (folder / f"toy.{suffix}").write_text("\n".join(lines) + "\n")
+
+
 def test_the_table_names_every_sequence_model() -> None:
     import recbole.model.sequential_recommender as package
 
@@ -48,13 +77,20 @@ def test_the_table_names_every_sequence_model() -> None:
 @pytest.mark.parametrize("model", [name for name, works in ROWS if works == "yes"])
 def test_a_model_trains_and_tests_on_text(films, model: str) -> None:
     """No vector is left that is learned of an item's id, and a score changes with its text."""
+    if model in ("GRU4RecKG", "KSR"):
+        write_graph(Path(films["data_path"]) / "toy")
+        films |= GRAPH
     result = run_recbole(model, "toy", config_dict={**films, "item_features": "text"})
     with safe_open(Path(result["run_dir"]) / WEIGHTS, "pt") as file:
         assert PROJECTION in set(file.keys())
         assert not [name for name in file.keys() if name.endswith(".text")]  # noqa: SIM118
     _, trained, dataset, _, _, test_data = load_run(result["run_dir"])
     rows = (dataset.item_num, dataset.item_num + 1)  # the last is a mask
-    learned = [p.shape for p in trained.parameters() if p.dim() == 2 and p.shape[0] in rows]
+    learned = [
+        p.shape
+        for name, p in trained.named_parameters()
+        if p.dim() == 2 and p.shape[0] in rows and "entity" not in name  # of the graph, not of ids
+    ]
     assert all(shape[1] == 1 for shape in learned)  # TransRec's bias
     cases = next(iter(test_data))[0][:1]
     before = scores_of(trained, cases)

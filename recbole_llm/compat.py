@@ -166,8 +166,8 @@ def adapt_model(model_class: type) -> None:
     """Mend what the import of a model of RecBole's has left behind.
 
     Importing any sequential model imports SINE, whose module turns PyTorch's anomaly detection on
-    for the whole process (sine.py:25): each gradient of each model is searched for NaN, which costs
-    a fifth of the training time. It is turned off again. Until SINE's module does not turn it on.
+    for the whole process (sine.py:25): each gradient of each model is searched for NaN. It is
+    turned off again. Until SINE's module does not turn it on.
     https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/model/sequential_recommender/sine.py
 
     LightGCN, NGCF, GCMC, SpectralCF, NCL, KGIN and MCCLK call ``dok_matrix._update``, which SciPy

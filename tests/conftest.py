@@ -26,6 +26,7 @@ from recbole_llm.job import Job, Outcome, failure
 from recbole_llm.job_child import train
 
 os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64, COPIES_FOLDER: "0"}  # before any test imports Ray
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles every package anew
 torch.set_num_threads(1)  # two workers run the tests, on two cores
 os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs

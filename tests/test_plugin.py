@@ -100,7 +100,7 @@ CLASSIFIER = {
             "import recbole_llm, recbole.quick_start",
             {
                 "model": "LLMInterestLSTM",
-                "settings": {"epochs": 2, "show_progress": False},
+                "settings": {"epochs": 1, "show_progress": False},
                 "metric": "recall@10",
             },
             0.03,

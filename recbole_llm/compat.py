@@ -21,9 +21,9 @@ import torch
 from recbole_llm.errors import RequestError
 
 RECBOLE = "1.2.1"
-# GRU4RecKG and KSR have quick-start settings of their own, which leave out the split and the order
-# that a sequence model needs (configurator.py:306). https://github.com/RUCAIBox/RecBole/blob/v1.2.1/
-# recbole/properties/quick_start_config/sequential_embedding_model.yaml · until they do not.
+# GRU4RecKG and KSR have quick-start settings of their own (sequential_embedding_model.yaml), which
+# leave out the split and the order that a sequence model needs. Until they do not.
+# https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/config/configurator.py#L306
 WITHOUT_ORDER = ("GRU4RecKG", "KSR")
 SEQUENTIAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
 INSTALL = f"pip install --no-deps recbole=={RECBOLE}"
@@ -185,8 +185,8 @@ def adapt_relations(model: Any) -> None:
     """Bring KSR's vectors of relations to float32.
 
     They are read as float64 (dataset.py:619) and multiplied by float32 (ksr.py:153), which PyTorch
-    refuses. https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/model/sequential_recommender/
-    ksr.py#L153 · until KSR makes them float32, as it makes those of entities.
+    refuses. Until KSR makes them float32, as it makes those of entities.
+    https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/model/sequential_recommender/ksr.py
     """
     if hasattr(model, "relation_Matrix"):
         model.relation_Matrix = model.relation_Matrix.float()

@@ -53,8 +53,8 @@ class Candidates:
 class ScoreBlocks:
     """Blocks of the scores of interests, made anew each time they are gone through.
 
-    A score depends neither on how many interests there are nor on what else is in memory: each
-    matrix product has ``TILE`` rows and, but for the last, ``span`` columns.
+    A score does not depend on how many interests there are: each matrix product has ``TILE`` rows
+    and, but for the last, ``span`` columns. An item's score is that of the first block it is in.
 
     Attributes:
         interests: ``(R, H)``.
@@ -73,9 +73,9 @@ class ScoreBlocks:
         for begin in range(0, num_items - 1, self.span - 1):
             stop = min(begin + self.span, num_items)
             scores = self._products(begin, stop)
-            here = (sources >= begin) & (sources < stop)
+            here = (sources > begin) & (sources < stop)  # column 0 has had its score
             kept[:, here] = scores[:, sources[here] - begin]
-            here = (twins >= begin) & (twins < stop)
+            here = (twins > begin) & (twins < stop)
             scores[:, twins[here] - begin] = kept[:, source[here]]
             yield begin, scores
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_llm.recommend.top import top_items
-from recbole_llm.train.blocks import Candidates
+from recbole_llm.train.blocks import Candidates, ScoreBlocks
 
 EMPTY = torch.zeros(0, dtype=torch.int64)
 
@@ -32,6 +32,19 @@ def test_twins_have_the_score_of_the_first_whatever_chunk_it_is_in(span: int) ->
     given = candidates(1.0, 2.0, 5.0, 7.0, twins=torch.tensor([3, 4]), firsts=torch.tensor([2, 1]))
     scores, ids = top_items(torch.ones(1, 1), given, seen=None, length=4, span=span)
     assert ids.tolist() == [[2, 3, 1, 4]] and scores.tolist() == [[2.0, 2.0, 1.0, 1.0]]
+
+
+def test_a_twin_s_score_is_not_that_of_another_product(monkeypatch) -> None:
+    """The first item ends a block and so begins the next, whose product may round otherwise."""
+    given = candidates(1.0, 2.0, 5.0, 7.0, twins=torch.tensor([3]), firsts=torch.tensor([2]))
+    products = ScoreBlocks._products
+
+    def rounded(self, begin: int, stop: int) -> torch.Tensor:
+        return products(self, begin, stop) + begin * 1e-3
+
+    monkeypatch.setattr(ScoreBlocks, "_products", rounded)
+    scores, ids = top_items(torch.ones(1, 1), given, seen=None, length=4, span=3)
+    assert ids.tolist() == [[4, 2, 3, 1]] and scores[0, 1] == scores[0, 2]
 
 
 @pytest.mark.parametrize("has_offset", [False, True])

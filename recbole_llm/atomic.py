@@ -199,12 +199,14 @@ def _refuse_ragged(
 def _require(path: Path) -> None:
     if path.is_file():
         return
-    found = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else None
-    if found is None:
-        holds = "the folder does not exist"
-    else:
+    if path.parent.is_dir():
+        found = sorted(one.name for one in path.parent.iterdir() if one.name[0] != ".")
         holds = f"the folder holds {', '.join(found[:10])}" if found else "the folder is empty"
-    raise DataError(f"{path}: no such file; {holds}. Set data_path to where the dataset lies.")
+    else:
+        holds = "the folder does not exist"
+    raise DataError(
+        f"{path}: no such file; {holds}. Name another, or set data_path to where the dataset lies."
+    )
 
 
 def _parse_header(line: str, *, path: Path, separator: str) -> dict[str, str]:

@@ -125,7 +125,7 @@ def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
     if not Path(config["data_path"]).is_dir():
         raise RequestError(
             f"data_path: {config['data_path']} is no folder. Name the one that holds "
-            f"{config['dataset']}.inter, or its parent."
+            f"{config['dataset']}.inter, or its parent; ml-100k alone needs none."
         )
     source = find_source(config)
     if config["run_dir"] is None:

@@ -46,8 +46,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunDirError(
-            f"{path}: no such file. A run directory holds {CONFIG} and {WEIGHTS}; "
-            "was the run stopped before its first checkpoint?"
+            f"{path}: no such file. A run's directory holds {CONFIG} and {WEIGHTS}: name one of a "
+            "run that was not stopped before its first checkpoint."
         ) from None
     except (OSError, ValueError) as error:
         raise RunDirError(f"{path}: not a readable JSON file ({error}).") from None

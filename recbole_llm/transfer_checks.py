@@ -61,7 +61,9 @@ def source_problems(
         return _reader_problems(source, model=source_model, place="the source's model")
     problems = _reader_problems(source, model=source_model, place="the source's item_features")
     if source_model != model:
-        problems.append(f"model: the source is {source_model}, this is {model}.")
+        problems.append(
+            f"model: the source is {source_model}, this is {model}. Run {source_model}."
+        )
     theirs, ours = Settings.from_config(source), Settings.from_config(settings)
     tuning = TUNING if theirs.text_tuning != "frozen" else ()
     problems += _differences(theirs, ours, (*SHAPES, *tuning))

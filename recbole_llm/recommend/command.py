@@ -105,7 +105,7 @@ def lines_of(option: str, path: Path) -> list[str]:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise RequestError(
-            f"--{option}: {path}: no such file. Name one that has one of {option} a line."
+            f"--{option}: {path}: no such file. Name a file of {option}, one a line."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(
@@ -113,7 +113,7 @@ def lines_of(option: str, path: Path) -> list[str]:
         ) from None
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n") if text]
     if not lines:
-        raise RequestError(f"--{option}: {path} is empty. Write one of {option} a line.")
+        raise RequestError(f"--{option}: {path} is empty. Write {option}, one a line.")
     return lines
 
 

@@ -150,7 +150,10 @@ def test_all_differences_are_said_at_once(run, source: Path) -> None:
     )  # fmt: skip
     assert message.startswith(f"init_from: {source}: 8 problems")
     assert "  - text_encoder: " in message
-    assert "model: the source is LLMInterestLinear, this is LLMInterestLSTM." in message
+    assert (
+        "model: the source is LLMInterestLinear, this is LLMInterestLSTM. Run LLMInterestLinear."
+        in message
+    )
     for name in ("embedding_size: the source has 8, received 16", "hidden_size", "num_layers",
                  "whitening: the source has 'zca', received 'pca'", "adaptor"):  # fmt: skip
         assert f"  - {name}" in message

@@ -56,7 +56,8 @@ def answer(case: Case, given: Mapping[str, str], *, with_words: bool) -> dict[st
     }
     other = given.get("instead")
     if other is not None and other not in known.requests.rows:
-        raise RequestError(unknown_name("item", other, known.items[1:], list_known=False))
+        words = unknown_name("item", other, known.items[1:], list_known=False)
+        raise RequestError(f"--instead: {words}")
     events = range(len(case.rows))
     if "event" in given:
         at = int(given["event"]) - 1

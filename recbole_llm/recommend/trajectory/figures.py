@@ -18,6 +18,8 @@ from recbole_llm.recommend.trajectory.atlas import Trajectory
 from recbole_llm.recommend.trajectory.interests import drift
 
 MOST_ROWS, MOST_ARROWS, MOST_LETTERS = 12, 5, 26
+MOST_TITLES = 4  # of turns in a path; of more there is room for their numbers only
+FEWEST = 3  # events that span a plane
 LABELS = {"current": "Current", "long_term": "Long-term", "combined": "Combined, ranked by"}
 COLORS = {"current": "#2a6f97", "long_term": "#8a8f98", "combined": "#c9702b"}
 TURN = "#d1495b"
@@ -39,8 +41,9 @@ def pictures(
         for name, groups in maps.items():
             title = f"What {whose} was near to, after each event"
             yield picture(heat_map(trajectory, groups), name=name, title=title)
-        title, landmarks = f"The path of {whose}", next(iter(maps.values()), None)
-        yield picture(path(trajectory, landmarks, titles), name="path", title=title)
+        if len(trajectory.rows) >= FEWEST:
+            title, landmarks = f"The path of {whose}", next(iter(maps.values()), None)
+            yield picture(path(trajectory, landmarks, titles), name="path", title=title)
         if len(trajectory.rows) > 1:
             title = f"How far each event moved {whose}"
             yield picture(steps(trajectory), name="drift", title=title)
@@ -66,7 +69,7 @@ def heat_map(trajectory: Trajectory, landmarks: Groups) -> Figure:
         _mark_changes(axes, trajectory, color=INK)
     figure.colorbar(image, ax=panels, label="Affinity (deviations from the mean item)", shrink=0.8)
     panels[-1].set_xlabel("Event; dashed: the interest turned")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure
 
 
@@ -82,8 +85,10 @@ def path(trajectory: Trajectory, landmarks: Groups | None, titles: list[str]) ->
         axes.plot([], [], "o-", color=COLORS[name], ms=4, label=f"{LABELS[name]} (darker: later)")
     x, y = plane.places(trajectory.ranked).T.cpu().numpy()
     for at in sorted({0, *trajectory.changes, len(x) - 1}):
-        words = f"{at + 1} {_short(titles[at])}"
-        color = TURN if at in trajectory.changes else INK
+        is_turn = at in trajectory.changes
+        is_named = not is_turn or len(trajectory.changes) <= MOST_TITLES
+        words = f"{at + 1} {_short(titles[at])}" if is_named else f"{at + 1}"
+        color = TURN if is_turn else INK
         side = -1 if x[at] > np.mean(axes.get_xlim()) else 1  # towards the middle
         axes.annotate(
             words, (x[at], y[at]), xytext=(5 * side, 5), textcoords="offset points", color=color,
@@ -92,6 +97,7 @@ def path(trajectory: Trajectory, landmarks: Groups | None, titles: list[str]) ->
     if landmarks is not None:
         _arrows(axes, trajectory, landmarks)
     first, second = plane.shares
+    axes.set_aspect("equal", adjustable="datalim")  # directions are what it shows
     axes.set_xlabel(f"First principal axis of the path ({first:.0%} of its variance)")
     axes.set_ylabel(f"Second ({second:.0%})")
     figure.legend(loc="outside upper right", ncols=3, frameon=False)
@@ -108,7 +114,7 @@ def steps(trajectory: Trajectory) -> Figure:
         events = np.arange(2, len(far) + 2)
         axes.plot(events, far, color=COLORS[name], lw=1.1, marker="o", ms=2.5, label=LABELS[name])
     _mark_changes(axes, trajectory, color=TURN)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="Event; dashed: the interest turned", ylabel="Drift, 1 − cos", ylim=(0, None))
     axes.grid(axis="y")
     figure.legend(loc="outside upper right", ncols=3, frameon=False)

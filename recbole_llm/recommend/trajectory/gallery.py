@@ -67,14 +67,15 @@ def gallery(atlas: Atlas, users: Sequence[str], *, run: str) -> str:
     shown = sorted(_shown(atlas, users), key=lambda one: -one.drift)
     about = (
         f"{len(shown)} users of the run, those whose interest moved most first. Drift is 1 − cos "
-        "of the interests before and after an event; an interest turns where a new stretch begins."
+        "of the interests before and after an event; an interest turns where a new stretch begins, "
+        "which a computation guesses: of many short stretches most are chance."
     )
     return static_page(TEMPLATE, run=run, about=about, users=shown)
 
 
 def _shown(atlas: Atlas, users: Sequence[str]) -> Iterator[Shown]:
     for user in users:
-        one = atlas.trajectory(Request(user=user), name=user)
+        one = atlas.trajectory(Request(user=user), name=f"user {user}")
         drawn = pictures(one, atlas.landmarks(), atlas.titles(one))
         far = drift(one.ranked)
         yield Shown(

@@ -38,6 +38,7 @@ from recbole_llm.train.trainer import InterestTrainer
 
 UPDATE = "update.json"
 EPOCHS = 5
+FEW = 100  # new targets, of which a warning is given
 UNEVALUATED = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}  # need no data
 
 
@@ -141,6 +142,13 @@ def fit_partial(
         raise DataError(
             f"{inter}: every event is the first of its user, so that there is nothing to learn "
             "from. Wait for more events."
+        )
+    if windows.num_new.sum() < FEW:
+        getLogger().warning(
+            "%s: only %d targets are new. So few can move the lists of all users: keep the old run "
+            "beside, or wait for more events, or set a lower learning_rate or a higher replay.",
+            inter,
+            windows.num_new.sum(),
         )
     init_seed(config["seed"], config["reproducibility"])
     model = grown_model(stored, update.before, update.grown, config=config)

@@ -58,11 +58,16 @@ def test_a_gallery_draws_users_by_a_fixed_seed(atlas, world) -> None:
     assert len(drawn_users(atlas.recommender.requests, 999)) == 60
 
 
-def test_a_history_of_one_event_is_drawn(world_run, tmp_path: Path, capsys) -> None:
-    words = [str(world_run), "--history=i1", f"--out={tmp_path}"]
+@pytest.mark.parametrize(
+    ("history", "without"), [("i1", {"drift", "path"}), ("i1 i2", {"path"}), ("i1 i2 i3", set())]
+)
+def test_a_short_history_has_the_figures_that_it_spans(
+    world_run, tmp_path: Path, capsys, history, without
+) -> None:
+    words = [str(world_run), f"--history={history}", f"--out={tmp_path}"]
     assert main(["trajectory", *words]) == 0
     names = {Path(file).stem for file in json.loads(capsys.readouterr().out)["files"]}
-    assert names == {*FIGURES, "trajectory"} - {"drift"}
+    assert names == {*FIGURES, "trajectory"} - without
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def _layer_problems(suite: Suite) -> Iterator[tuple[str, str]]:
     layers |= {f"rulers.{name}": settings for name, settings in suite.rulers.items()}
     layers |= {f"datasets.{name}": settings for name, settings in suite.datasets.items()}
     layers |= {f"sources.{name}.settings": one.settings for name, one in suite.sources.items()}
+    layers |= {f"heads.{name}.settings": head.settings for name, head in suite.heads.items()}
+    layers |= {f"encoders.{name}.settings": one.settings for name, one in suite.encoders.items()}
     for label, row in suite.models.items():
         layers[f"models.{label}.settings"] = row.settings
         for name, settings in row.settings_on.items():

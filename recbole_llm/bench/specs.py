@@ -111,7 +111,7 @@ def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:
     for ruler in suite.rulers or [None]:
         for dataset in suite.datasets:
             rows = []
-            for label, row in suite.models.items():
+            for label, row in suite.rows.items():
                 best, problem = _best(row, dataset, path)
                 problems += [f"models.{label}.best: {problem}"] if problem else []
                 common = suite.settings | suite.rulers.get(ruler or "", {})
@@ -133,7 +133,7 @@ def _runs(
     name: str,
 ) -> Iterator[RunSpec]:
     by_label = {label: (row, settings) for label, row, settings in rows}
-    for place in range(max(len(row.seeds or suite.seeds) for row in suite.models.values())):
+    for place in range(max(len(row.seeds or suite.seeds) for row in suite.rows.values())):
         for label, row, settings in rows:
             base, its = by_label.get(row.rerank or "", (None, {}))
             seeds = row.seeds or (base and base.seeds) or suite.seeds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +96,24 @@ class ModelRow(Strict):
     """Items of each list that it puts in order; 20 by default."""
 
 
+class Head(Strict):
+    """A recommender that reads what each of the suite's encoders makes; together they are rows."""
+
+    model: str
+    """A model of ours."""
+    settings: SettingsOf = {}
+    """What differs from the model's defaults."""
+
+
+class EncoderRow(Strict):
+    """What makes vectors of texts, and how these are treated: a row under each head."""
+
+    role: Role = "model"
+    """What its rows are there for."""
+    settings: SettingsOf = {}
+    """What differs from the head's settings."""
+
+
 class SourceRow(Strict):
     """A run that rows begin with; it has no place in a table."""
 
@@ -133,10 +153,31 @@ class Suite(Strict):
     """Several protocols, each with a table of its own."""
     sources: dict[Folder, SourceRow] = {}
     """Runs that rows can begin with, trained before the first row that does."""
-    models: Annotated[dict[Label, ModelRow], Field(min_length=1)]
-    """The rows."""
+    heads: dict[Label, Head] = {}
+    """Recommenders, each of which makes a row of each encoder, called ``head, encoder``."""
+    encoders: dict[Label, EncoderRow] = {}
+    """Text encoders and treatments."""
+    models: dict[Label, ModelRow] = {}
+    """The other rows."""
     claim: Claim | None = None
     """What the table shall confirm or refute."""
+
+    @cached_property
+    def rows(self) -> dict[str, ModelRow]:
+        """All rows by label, those of heads and encoders first."""
+        return {label: row for label, row in [*self.crossed, *self.models.items()]}
+
+    @property
+    def crossed(self) -> list[tuple[str, ModelRow]]:
+        """The rows of heads and encoders."""
+        return [
+            (
+                f"{name}, {encoder}",
+                ModelRow(model=head.model, role=row.role, settings=head.settings | row.settings),
+            )
+            for name, head in self.heads.items()
+            for encoder, row in self.encoders.items()
+        ]
 
 
 def read_suite(path: Path) -> tuple[Suite | None, list[str]]:
@@ -153,9 +194,11 @@ def read_suite(path: Path) -> tuple[Suite | None, list[str]]:
     for _ in range(2):
         try:
             suite = Suite.model_validate(content)
-            return suite, problems + _name_problems(suite)
+            problems += _name_problems(suite)
+            return (suite if suite.rows else None), problems
         except ValidationError as error:
             known = {"": Suite.model_fields, "models.*": ModelRow.model_fields}
+            known |= {"heads.*": Head.model_fields, "encoders.*": EncoderRow.model_fields}
             known["sources.*"] = SourceRow.model_fields
             known["claim"] = Claim.model_fields
             problems += problem_lines(error, known=known)
@@ -178,7 +221,7 @@ def _drop(content: Any, place: tuple[Any, ...], *, is_missing: bool) -> None:
 
 def _name_problems(suite: Suite) -> list[str]:
     """Return which names of datasets and rows the suite does not have."""
-    problems = _claim_problems(suite) + _rerank_problems(suite)
+    problems = _row_problems(suite) + _claim_problems(suite) + _rerank_problems(suite)
     for label, row in suite.models.items():
         if row.init_from is not None and row.init_from not in suite.sources:
             known = unknown_name("source of the suite", row.init_from, suite.sources)
@@ -194,16 +237,32 @@ def _name_problems(suite: Suite) -> list[str]:
     return problems
 
 
+def _row_problems(suite: Suite) -> list[str]:
+    """Return what is wrong with heads and encoders together, and which rows have one label."""
+    if not (suite.heads or suite.encoders or suite.models):
+        return ["models: must hold a row, or heads and encoders must make rows."]
+    if not suite.heads or not suite.encoders:
+        one, other = ("heads", "encoders") if suite.heads else ("encoders", "heads")
+        words = f"{one}: make rows with {other}, of which there are none. Write {other}, or a row "
+        return [words + "in models."] * bool(suite.heads or suite.encoders)
+    counts = Counter([*(label for label, _ in suite.crossed), *suite.models])
+    return [
+        f"heads, encoders: two rows would be called {label!r}. Change a label."
+        for label, count in counts.items()
+        if count > 1
+    ]
+
+
 def _claim_problems(suite: Suite) -> list[str]:
     if suite.claim is None:
         return []
     row, against = suite.claim.row, suite.claim.against
     named = {"row": [row], "against": against}
     return [f"claim.against: must not hold {row!r}, the row itself."] * (row in against) + [
-        f"claim.{key}: {unknown_name('row of the suite', name, suite.models)}"
+        f"claim.{key}: {unknown_name('row of the suite', name, suite.rows)}"
         for key, names in named.items()
         for name in names
-        if name not in suite.models
+        if name not in suite.rows
     ]
 
 
@@ -211,7 +270,7 @@ def _rerank_problems(suite: Suite) -> list[str]:
     """Return which rows cannot re-rank the row that they name, for it has no such runs before."""
     problems: list[str] = []
     above: dict[str, ModelRow] = {}
-    for label, row in suite.models.items():
+    for label, row in suite.rows.items():
         place, base = f"models.{label}.rerank", above.get(row.rerank or "")
         if row.rerank is None:
             problems += [f"models.{label}.top: is for a row with rerank."] if row.top else []

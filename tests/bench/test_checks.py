@@ -104,10 +104,10 @@ def test_the_command_tells_suites_from_settings(write_suite, tmp_path, capsys) -
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
 def test_the_shipped_suites_are_sound(file: Path) -> None:
     suite, _ = check_suite(file)
-    roles = [row.role for row in suite.models.values()]
+    roles = [row.role for row in suite.rows.values()]
     assert suite.about and roles.count("control") >= 5
     if file.stem != "ablation":  # which compares parts of one model
-        of_role = {label for label, row in suite.models.items() if row.role == "baseline"}
+        of_role = {label for label, row in suite.rows.items() if row.role == "baseline"}
         assert suite.claim is not None and set(suite.claim.against) <= of_role
         if file.stem != "encoders":  # whose two recommenders have anchors each
             assert suite.sources or set(suite.claim.against) == of_role

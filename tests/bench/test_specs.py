@@ -127,8 +127,8 @@ def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
         "models.C.settings: cannot hold seed (the suite has a place of its own for it) and "
         "data_path (it is of one machine, and changes no number)",
         "models.D.best: must be the name of a YAML file, or one for each dataset",
-        "unknown key 'sttings'. Did you mean 'settings'? Known: about, claim, datasets, metric, "
-        "models, rulers, seeds, settings, sources.",
+        "unknown key 'sttings'. Did you mean 'settings'? Known: about, claim, datasets, "
+        "encoders, heads, metric, models, rulers, seeds, settings, sources.",
         "models.D.skip: unknown dataset of the suite 'tyo'. Did you mean 'toy'? Known: toy.",
     ]
     assert suite is not None and suite.models.keys() == {"A", "B", "D"}

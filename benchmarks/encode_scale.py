@@ -1,28 +1,33 @@
 """``encode --shards`` on a million made-up items: memory over time, a kill in the middle, a resume.
 
-    uv run python benchmarks/encode_scale.py [--items 1000000] [--shards 64]
+    uv run python benchmarks/encode_scale.py
 
-A tiny BERT with random weights is made, the command is killed (SIGKILL) when half of the shards are
-there, and started again. Then every text must be there once, and a sample of vectors must be those
-that the encoder gives. Writes results/encode_scale.json. ``--small`` shows that it runs,
-and writes nothing.
+A tiny BERT with random weights reads 250,000 and then 1,000,000 items, of an ``.item`` file and of
+a Parquet file, as many a shard whatever their number. The command is killed (SIGKILL) when half of
+the shards are there, and started again. Then every text must be there once, and a sample of
+vectors must be those that the encoder gives. Writes results/encode_scale.json. ``--small`` shows in
+seconds that it runs, and writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import multiprocessing
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow
 import torch
+from pyarrow.parquet import ParquetWriter
 from safetensors.torch import load_file
 
+from recbole_llm.cli import main as recbole_llm
 from recbole_llm.files import write_json
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.models import EncoderSpec
@@ -30,8 +35,10 @@ from recbole_llm.text.shelf import find
 from sections.process import provenance
 
 RESULT = Path(__file__).parents[1] / "results" / "encode_scale.json"
-PROGRAM = "import sys; from recbole_llm.cli import main; sys.exit(main())"
 KINDS = ("film", "book", "song", "game")
+SIZES, SUFFIXES = (250_000, 1_000_000), ("item", "parquet")
+ITEMS_A_SHARD = 15_625
+BLOCK = 50_000  # items that are written at once
 SAMPLE = 1000
 
 
@@ -40,41 +47,56 @@ def text(item: int) -> str:
     return f"{KINDS[item % 4]} number {item}" + " and more" * (item % 5)
 
 
-def make(folder: Path, items: int) -> Path:
-    """Write a dataset's items and a tiny BERT, and return the BERT's folder."""
-    (folder / "made").mkdir()
-    with (folder / "made" / "made.item").open("w", encoding="utf-8") as file:
-        file.write("item_id:token\ttitle:token_seq\n")
-        file.writelines(f"i{item}\t{text(item)}\n" for item in range(items))
+def write_items(path: Path, items: int) -> None:
+    """Write an ``.item`` or a Parquet file of so many items."""
+    blocks = [range(at, min(at + BLOCK, items)) for at in range(0, items, BLOCK)]
+    if path.suffix == ".item":
+        with path.open("w", encoding="utf-8") as file:
+            file.write("item_id:token\ttitle:token_seq\n")
+            for block in blocks:
+                file.writelines(f"i{item}\t{text(item)}\n" for item in block)
+        return
+    columns = pyarrow.schema({"item_id": pyarrow.int64(), "title": pyarrow.string()})
+    with ParquetWriter(path, columns) as writer:
+        for block in blocks:
+            rows = {"item_id": list(block), "title": list(map(text, block))}
+            writer.write_table(pyarrow.table(rows, schema=columns))
+
+
+def write_bert(folder: Path) -> None:
+    """Write a tiny BERT with random weights."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     digits = [f"{mark}{digit}" for mark in ("", "##") for digit in range(10)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *KINDS, "number", "and", "more", *digits]
-    BertTokenizerFast(vocab={word: k for k, word in enumerate(words)}).save_pretrained(
-        folder / "bert"
-    )
+    BertTokenizerFast(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=64,
     )  # fmt: skip
-    BertModel(config).save_pretrained(folder / "bert")
-    return folder / "bert"
+    BertModel(config).save_pretrained(folder)
 
 
-def run(command: list[str], shelves: Path, *, until: int) -> dict[str, Any]:
+def command(arguments: list[str], out: Path) -> None:
+    """Run ``recbole-llm`` in a process of its own; its result goes to a file."""
+    with out.open("w", encoding="utf-8") as file, redirect_stdout(file):
+        code = recbole_llm(arguments)
+    sys.exit(code)
+
+
+def run(arguments: list[str], folder: Path, *, until: int, method: str) -> dict[str, Any]:
     """Run the command until so many shards are there, and watch its memory.
 
     Returns:
-        Its exit code, seconds, last line, and memory by the number of shards that were there.
+        Its exit code, seconds, result, and the most memory by the number of shards there were.
     """
-    begin, memory, shards = time.perf_counter(), {}, 0
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    out, begin, memory, shards = folder / "out.json", time.perf_counter(), {0: 0.0}, 0
+    process = multiprocessing.get_context(method).Process(target=command, args=(arguments, out))
+    process.start()
     watched = psutil.Process(process.pid)
-    while process.poll() is None:
-        shards = sum(path.is_file() for path in shelves.glob("*/*/manifest.json"))
+    while process.is_alive():
+        shards = sum(path.is_file() for path in folder.glob("cache/shelves/*/*/manifest.json"))
         try:
             mib = watched.memory_info().rss / 2**20
         except psutil.Error:
@@ -82,14 +104,15 @@ def run(command: list[str], shelves: Path, *, until: int) -> dict[str, Any]:
         memory[shards] = max(memory.get(shards, 0.0), mib)
         if shards >= until:
             process.kill()
-        time.sleep(0.1)
-    out, _ = process.communicate()
-    seconds = time.perf_counter() - begin
-    result = json.loads(out.splitlines()[-1]) if process.returncode == 0 else None
+        time.sleep(0.02)
+    process.join()
     return {
-        "exit": process.returncode, "seconds": seconds, "shards": shards, "mib": memory,
-        "result": result,
-    }  # fmt: skip
+        "exit": process.exitcode,
+        "seconds": time.perf_counter() - begin,
+        "shards": shards,
+        "mib": memory,
+        "result": json.loads(out.read_text(encoding="utf-8")) if process.exitcode == 0 else None,
+    }
 
 
 def check(cache: Path, encoder: TextEncoder, items: int) -> float:
@@ -106,32 +129,44 @@ def check(cache: Path, encoder: TextEncoder, items: int) -> float:
     return torch.cosine_similarity(found.vectors, fresh).min().item()
 
 
-def measure(folder: Path, *, items: int, shards: int) -> dict[str, Any]:
-    """Make the items, encode them with a kill in the middle, and check what came of it."""
-    bert, cache = make(folder, items), folder / "cache"
-    command = [
-        sys.executable, "-c", PROGRAM, "encode", "--dataset=made", f"--data_path={folder}",
-        f"--text_encoder={bert}", "--text_dtype=float32", "--use_gpu=false",
-        f"--text_cache_dir={cache}", f"--shards={shards}", "--show_progress=false",
+def measure(
+    folder: Path, *, suffix: str, items: int, shards: int, is_forked: bool
+) -> dict[str, Any]:
+    """Make the items, encode them with a kill in the middle, and check what came of it.
+
+    Args:
+        folder: An empty folder.
+        suffix: ``item`` or ``parquet``.
+        items: How many.
+        shards: K.
+        is_forked: Whether the command's process begins with what this one has loaded, which is
+            quick, and no measure of its memory.
+    """
+    method = "fork" if is_forked else "spawn"
+    file, bert, cache = folder / f"made.{suffix}", folder / "bert", folder / "cache"
+    write_items(file, items)
+    write_bert(bert)
+    arguments = [
+        "encode", "--dataset=made", f"--items={file}", f"--text_encoder={bert}",
+        "--text_dtype=float32", "--use_gpu=false", f"--text_cache_dir={cache}",
+        f"--shards={shards}", "--show_progress=false",
     ]  # fmt: skip
-    killed = run(command, cache / "shelves", until=shards // 2)
-    resumed = run(command, cache / "shelves", until=shards + 1)
+    killed = run(arguments, folder, until=shards // 2, method=method)
+    resumed = run(arguments, folder, until=shards + 1, method=method)
     if killed["exit"] != -9 or resumed["exit"] != 0:
         raise SystemExit(f"exit codes {killed['exit']} and {resumed['exit']}, not -9 and 0.")
-    encoder = TextEncoder(EncoderSpec(name=str(bert), dtype="float32"))
-    least = check(cache, encoder, items)
-    early, late = shards // 8, shards // 2 - 1
+    least = check(cache, TextEncoder(EncoderSpec(name=str(bert), dtype="float32")), items)
     return {
+        "file": suffix,
         "items": items,
         "shards": shards,
         "killed_at_shards": killed["shards"],
         "encoded_after_the_kill": resumed["result"]["encoded"],
         "texts_per_second": resumed["result"]["encoded"] / resumed["result"]["seconds"],
         "seconds": [killed["seconds"], resumed["seconds"]],
-        "mib_before_shards": max(mib for at, mib in killed["mib"].items() if at == 0),
-        "mib_of_the_first_eighth": max(mib for at, mib in killed["mib"].items() if at <= early),
-        "mib_at_the_kill": max(mib for at, mib in killed["mib"].items() if at >= late),
-        "mib_of_the_rest": max(resumed["mib"].values()),
+        "mib_before_shards": killed["mib"].pop(0),
+        "mib_until_the_kill": max(killed["mib"].values()),
+        "mib_after_the_kill": max(resumed["mib"].values()),
         "min_cosine_of_a_sample": least,
     }
 
@@ -139,16 +174,19 @@ def measure(folder: Path, *, items: int, shards: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--shards", type=int, default=64)
-    parser.add_argument("--small", action="store_true", help="20,000 items, to see that it runs")
-    request = parser.parse_args()
-    items, shards = (20_000, 8) if request.small else (request.items, request.shards)
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), items=items, shards=shards)
-    print(json.dumps(found, indent=2))
-    if not request.small:
-        write_json(RESULT, provenance() | found)
+    parser.add_argument("--small", action="store_true", help="12,000 items, to see that it runs")
+    is_small = parser.parse_args().small
+    cases = [(suffix, items, items // ITEMS_A_SHARD) for suffix in SUFFIXES for items in SIZES]
+    found = []
+    for suffix, items, shards in [("parquet", 12_000, 8)] if is_small else cases:
+        with tempfile.TemporaryDirectory() as folder:
+            one = measure(
+                Path(folder), suffix=suffix, items=items, shards=shards, is_forked=is_small
+            )
+        print(json.dumps(one, indent=2), flush=True)
+        found.append(one)
+    if not is_small:
+        write_json(RESULT, provenance() | {"cases": found})
 
 
 if __name__ == "__main__":

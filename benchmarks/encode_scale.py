@@ -5,8 +5,9 @@
 A tiny BERT with random weights reads 250,000 and then 1,000,000 items, of an ``.item`` file and of
 a Parquet file, as many a shard whatever their number. The command is killed (SIGKILL) when half of
 the shards are there, and started again. Then every text must be there once, and a sample of
-vectors must be those that the encoder gives. Writes results/encode_scale.json. ``--small`` shows in
-seconds that it runs, and writes nothing.
+vectors must be those that the encoder gives. Each case is written to results/encode_scale.json when
+it ends; one that is there is not measured again. ``--small`` shows in seconds that it runs, and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -129,20 +130,21 @@ def check(cache: Path, encoder: TextEncoder, items: int) -> float:
     return torch.cosine_similarity(found.vectors, fresh).min().item()
 
 
-def measure(
-    folder: Path, *, suffix: str, items: int, shards: int, is_forked: bool
-) -> dict[str, Any]:
-    """Make the items, encode them with a kill in the middle, and check what came of it.
+def case(suffix: str, items: int, shards: int, *, is_forked: bool) -> dict[str, Any]:
+    """Make items, encode them with a kill in the middle, and check what came of it.
 
     Args:
-        folder: An empty folder.
         suffix: ``item`` or ``parquet``.
         items: How many.
         shards: K.
         is_forked: Whether the command's process begins with what this one has loaded, which is
             quick, and no measure of its memory.
     """
-    method = "fork" if is_forked else "spawn"
+    with tempfile.TemporaryDirectory() as folder:
+        return _case(Path(folder), suffix, items, shards, method="fork" if is_forked else "spawn")
+
+
+def _case(folder: Path, suffix: str, items: int, shards: int, *, method: str) -> dict[str, Any]:
     file, bert, cache = folder / f"made.{suffix}", folder / "bert", folder / "cache"
     write_items(file, items)
     write_bert(bert)
@@ -156,6 +158,7 @@ def measure(
     if killed["exit"] != -9 or resumed["exit"] != 0:
         raise SystemExit(f"exit codes {killed['exit']} and {resumed['exit']}, not -9 and 0.")
     least = check(cache, TextEncoder(EncoderSpec(name=str(bert), dtype="float32")), items)
+    early, late = shards // 8, shards // 2 - 1
     return {
         "file": suffix,
         "items": items,
@@ -164,9 +167,10 @@ def measure(
         "encoded_after_the_kill": resumed["result"]["encoded"],
         "texts_per_second": resumed["result"]["encoded"] / resumed["result"]["seconds"],
         "seconds": [killed["seconds"], resumed["seconds"]],
-        "mib_before_shards": killed["mib"].pop(0),
-        "mib_until_the_kill": max(killed["mib"].values()),
-        "mib_after_the_kill": max(resumed["mib"].values()),
+        "mib_before_shards": killed["mib"][0],
+        "mib_of_the_first_eighth": max(mib for at, mib in killed["mib"].items() if at <= early),
+        "mib_at_the_kill": max(mib for at, mib in killed["mib"].items() if at >= late),
+        "mib_of_the_rest": max(resumed["mib"].values()),
         "min_cosine_of_a_sample": least,
     }
 
@@ -176,17 +180,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="12,000 items, to see that it runs")
     is_small = parser.parse_args().small
-    cases = [(suffix, items, items // ITEMS_A_SHARD) for suffix in SUFFIXES for items in SIZES]
-    found = []
-    for suffix, items, shards in [("parquet", 12_000, 8)] if is_small else cases:
-        with tempfile.TemporaryDirectory() as folder:
-            one = measure(
-                Path(folder), suffix=suffix, items=items, shards=shards, is_forked=is_small
-            )
-        print(json.dumps(one, indent=2), flush=True)
-        found.append(one)
-    if not is_small:
-        write_json(RESULT, provenance() | {"cases": found})
+    if is_small:
+        print(json.dumps(case("parquet", 12_000, 8, is_forked=True), indent=2))
+        return
+    for items in SIZES:
+        for suffix in SUFFIXES:
+            found = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+            if (name := f"{items} of .{suffix}") not in found:
+                one = provenance() | case(suffix, items, items // ITEMS_A_SHARD, is_forked=False)
+                print(json.dumps(one, indent=2), flush=True)
+                write_json(RESULT, found | {name: one})
 
 
 if __name__ == "__main__":

@@ -23,8 +23,12 @@ OWN_CLUSTER = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0
 # gigabytes and minutes, for what every machine has.
 COPIES_FOLDER = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 TOKEN = "RAY_AUTH_TOKEN"
+TLS = "RAY_USE_TLS"
 LOOPBACK = "127.0.0.1"
 PATIENCE = 10  # seconds for a cluster to answer
+# How every client of gRPC begins, an empty frame of settings behind it; a server answers with its
+# own, whose fourth byte is 4. Of another server Ray itself would wait many minutes.
+GRPC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 NEEDS_RAY = "Run: pip install 'ray[tune]>=2.54'"
 
 Name = TypeVar("Name")
@@ -100,9 +104,14 @@ def _connected(address: str | None) -> Any:
         ray.init(  # without an address it would join whatever cluster is about
             address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
         )
-    except (ConnectionError, ray.exceptions.RayError) as error:
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise _no_cluster(address, error) from None
     return ray
+
+
+def first_line(error: Exception) -> str:
+    """Return what Ray says of an error without the pages that follow."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def require_room(ray: Any, resource: str, number: float, *, place: str) -> None:
@@ -123,20 +132,26 @@ def require_room(ray: Any, resource: str, number: float, *, place: str) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Refuse an address where nobody listens, for which Ray itself waits minutes.
+    """Refuse an address where nobody listens, or another server, for which Ray waits minutes.
 
     Raises:
-        RequestError: If nobody does.
+        RequestError: If it is one.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            if os.environ.get(TLS, "0") == "0":
+                connection.sendall(GRPC)
+                if connection.recv(9)[3:4] != b"\x04":
+                    raise ConnectionError("another server is there")
     except (OSError, ValueError, OverflowError) as error:
         raise _no_cluster(address, error) from None
 
 
 def _no_cluster(address: str | None, error: Exception) -> RequestError:
+    if address is None:
+        return RequestError(f"Ray cannot start a cluster here ({first_line(error)}).")
     return RequestError(
-        f"--address: {address} is no Ray cluster that answers ({error}). Name one that "
+        f"--address: {address} is no Ray cluster that answers ({first_line(error)}). Name one that "
         "was started by ray start --head, as HOST:PORT or auto, or leave --address out."
     )

@@ -6,29 +6,49 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
-from dataclasses import replace
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from recbole_llm.build import create_dataset
-from recbole_llm.cluster import cluster, require_room
+from recbole_llm.cluster import cluster, first_line, require_room
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.encoders import encoder_spec
-from recbole_llm.errors import RequestError, StoreError
+from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.entries import cache_folder
 from recbole_llm.text.models import EncoderSpec
-from recbole_llm.text.shelf import MOST_SHARDS, ShardWorker, Shelf
+from recbole_llm.text.shard_worker import ShardWorker
+from recbole_llm.text.shelf import MOST_SHARDS, Shelf
 from recbole_llm.text.stream import ItemFile
 
-OPTIONS = ("shards", "items", "address", "gpus", "cpus", "workers")
+ON_RAY = ("address", "gpus", "cpus", "workers")
+OPTIONS = ("shards", "items", *ON_RAY)
 PLACE = "recbole-llm encode"
+RETRIES = 3  # of a shard whose worker died; one that kills each of its workers is an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Where on Ray shards are encoded.
+
+    Attributes:
+        address: A cluster's, ``auto`` for the one of this machine, or None to start one here.
+        gpus: GPUs of a worker.
+        cpus: Cores of a worker.
+        most: How many workers there may be; one a shard by default.
+    """
+
+    address: str | None
+    gpus: float
+    cpus: float
+    most: int | None
 
 
 def encode(
@@ -79,17 +99,17 @@ def encode_shards(
         Number of distinct texts, of those encoded now, and of those longer than the encoder reads.
 
     Raises:
-        RequestError: If the request is wrong.
+        RequestError: If the request is wrong, or the cluster is not there.
         StoreError: If the cache cannot be written.
+        RecBoleLLMError: If a shard cannot be encoded on Ray.
     """
     begin = time.perf_counter()
     num_shards = _number("shards", options.get("shards"), least=1, most=MOST_SHARDS)
-    on_ray = {"address", "gpus", "cpus", "workers"} & options.keys()
     config = LLMConfig(config_file_list=config_file_list, arguments=arguments)
     settings = Settings.from_config(config)
-    items = _items(options, config, settings)
-    gpus = _share("gpus", options.get("gpus", "0"))
-    device = ("cuda" if gpus else "cpu") if on_ray else str(config["device"])
+    items = item_file(config, settings, path=options.get("items"))
+    workers = _workers(options)
+    device = str(config["device"]) if workers is None else "cuda" if workers.gpus else "cpu"
     encoder = TextEncoder(encoder_spec(settings), device=device, cache=settings.text_cache_dir)
     source = {"sha256": sha256(items.path)} | {
         name: value for name, value in vars(items).items() if name != "path"
@@ -98,17 +118,15 @@ def encode_shards(
     shelf = Shelf(cache, encoder.fingerprint(), source, num_shards)
     missing, encoded = shelf.missing(), 0
     if missing:
-        shelf.scatter(items.texts(), size=items.path.stat().st_size)
-        counts = (
-            _on_ray(shelf, missing, encoder, options, gpus=gpus)
-            if on_ray
-            else _here(shelf, missing, encoder)
-        )
-        progress = tqdm(total=len(missing), desc="Shards", disable=not config["show_progress"])
-        with progress:
-            for count in counts:
-                encoded += count
-                progress.update()
+        with _ray(workers) as ray:  # before the texts are read, which may take an hour
+            shelf.scatter(items.texts(), size=items.path.stat().st_size)
+            counts = (
+                _here(shelf, missing, encoder)
+                if workers is None
+                else _on_ray(ray, workers, shelf, missing, encoder)
+            )
+            is_quiet = not config["show_progress"]
+            encoded = sum(tqdm(counts, desc="Shards", total=len(missing), disable=is_quiet))
     facts = shelf.finish()
     return {
         "dataset": config["dataset"],
@@ -135,44 +153,75 @@ def _here(shelf: Shelf, missing: Sequence[int], encoder: TextEncoder) -> Iterato
         yield shelf.encode(shard, encoder)
 
 
-def _on_ray(
-    shelf: Shelf,
-    missing: Sequence[int],
-    encoder: TextEncoder,
-    options: Mapping[str, str],
-    *,
-    gpus: float,
-) -> Iterator[int]:
-    """Yield the counts of texts of shards that actors encode; a dead one's shard begins again."""
-    address, cpus = options.get("address"), _share("cpus", options.get("cpus", "1"))
-    most = _number("workers", options.get("workers", str(len(missing))), least=1)
-    with (
-        redirect_stdout(sys.stderr),
-        cluster(address) as ray,
-    ):  # Ray tells of dead workers on stdout
-        import ray.data as ray_data
+def _workers(options: Mapping[str, str]) -> Workers | None:
+    """Return what the options say of Ray, or None where they do not ask for it.
 
-        if address is None:
-            require_room(ray, "GPU", gpus, place="--gpus")
-            require_room(ray, "CPU", cpus, place="--cpus")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        ray_data.DataContext.get_current().enable_progress_bars = False
-        shards = ray_data.from_items(
-            [{"shard": k} for k in missing], override_num_blocks=len(missing)
-        )
-        done = shards.map_batches(
-            ShardWorker,
-            fn_constructor_args=(shelf, _settled(encoder), encoder.device),
-            batch_size=1,
-            compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(missing))),
-            num_cpus=cpus,
-            num_gpus=gpus,
-        )
+    Raises:
+        RequestError: If they say it wrongly.
+    """
+    if set(ON_RAY).isdisjoint(options):
+        return None
+    return Workers(
+        address=options.get("address"),
+        gpus=_share("gpus", options.get("gpus", "0")),
+        cpus=_share("cpus", options.get("cpus", "1")),
+        most=_number("workers", options["workers"], least=1) if "workers" in options else None,
+    )
+
+
+@contextmanager
+def _ray(workers: Workers | None) -> Iterator[Any]:
+    """Yield Ray, connected to where the workers shall be, or None if there are to be none.
+
+    Raises:
+        RequestError: If the cluster is not there, or this machine is too small for a worker.
+    """
+    if workers is None:
+        yield None
+        return
+    with redirect_stdout(sys.stderr), cluster(workers.address) as ray:  # dead workers' messages
+        if workers.address is None:
+            require_room(ray, "GPU", workers.gpus, place="--gpus")
+            require_room(ray, "CPU", workers.cpus, place="--cpus")
+        yield ray
+
+
+def _on_ray(
+    ray: Any, workers: Workers, shelf: Shelf, missing: Sequence[int], encoder: TextEncoder
+) -> Iterator[int]:
+    """Yield the counts of texts of shards that actors encode; a dead one's shard begins again.
+
+    Raises:
+        RecBoleLLMError: If a shard cannot be encoded.
+    """
+    import ray.data as ray_data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what went wrong is told below
+    ray_data.DataContext.get_current().enable_progress_bars = False
+    most = min(workers.most or len(missing), len(missing))
+    shards = ray_data.from_items([{"shard": k} for k in missing], override_num_blocks=len(missing))
+    done = shards.map_batches(
+        ShardWorker,
+        fn_constructor_args=(shelf, _settled(encoder), encoder.device),
+        batch_size=1,
+        compute=ray_data.ActorPoolStrategy(min_size=1, max_size=most),
+        num_cpus=workers.cpus,
+        num_gpus=workers.gpus,
+        max_task_retries=RETRIES,
+    )
+    try:
         for row in done.iter_rows():
             if row["problem"]:
-                kind = RequestError if row["exit_code"] == RequestError.exit_code else StoreError
+                kind = (
+                    RequestError if row["exit_code"] == RequestError.exit_code else RecBoleLLMError
+                )
                 raise kind(row["problem"])
             yield int(row["texts"])
+    except ray.exceptions.RayError as error:
+        raise RecBoleLLMError(
+            f"Ray gave a shard up ({first_line(error)}). The shards that are done are kept: run "
+            "again for the rest. Ray's logs hold what its worker said."
+        ) from None
 
 
 def _settled(encoder: TextEncoder) -> EncoderSpec:
@@ -182,15 +231,19 @@ def _settled(encoder: TextEncoder) -> EncoderSpec:
     return replace(spec, dtype=spec.precision(encoder.device), revision=revision)
 
 
-def _items(options: Mapping[str, str], config: LLMConfig, settings: Settings) -> ItemFile:
-    default = Path(config["data_path"]) / f"{config['dataset']}.item"
-    path = Path(options["items"]) if "items" in options else default
-    if not path.is_file():
+def item_file(config: LLMConfig, settings: Settings, *, path: str | None = None) -> ItemFile:
+    """Return a dataset's file of items, or another one that is read as the settings say.
+
+    Raises:
+        RequestError: If it is not there.
+    """
+    found = Path(path or Path(config["data_path"]) / f"{config['dataset']}.item")
+    if not found.is_file():
         raise RequestError(
-            f"--items: {path} is no file. Name an .item or Parquet file, or set data_path."
+            f"--items: {found} is no file. Name an .item or Parquet file, or set data_path."
         )
     return ItemFile(
-        path=path,
+        path=found,
         id_field=config["ITEM_ID_FIELD"],
         text_fields=settings.text_fields,
         text_template=settings.text_template,

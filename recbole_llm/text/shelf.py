@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from platform import node
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,10 @@ from filelock import Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recbole_llm.errors import RecBoleLLMError, StoreError
+from recbole_llm.errors import StoreError
 from recbole_llm.files import sha256, sync, write_json
 from recbole_llm.text.encoders import Encoding, TextEncoder
 from recbole_llm.text.entries import DAMAGED, Entries
-from recbole_llm.text.models import EncoderSpec
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +117,7 @@ class Shelf:
         with self.entries.lock(str(shard), wait=wait):
             if self._manifest(shard, mend=True) is not None:
                 return 0
-            with (self.folder / TEXTS / f"{shard}.jsonl").open(encoding="ascii") as file:
-                texts = sorted({json.loads(line) for line in file}, key=_digest)
+            texts = self._texts(shard)
             blocks = [
                 encoder.encode(texts[begin : begin + BLOCK])
                 for begin in range(0, len(texts), BLOCK)
@@ -134,6 +133,22 @@ class Shelf:
                     f"{self.folder}: cannot be written. Choose another text_cache_dir."
                 )
             return len(texts)
+
+    def _texts(self, shard: int) -> list[str]:
+        """Return the distinct texts of a shard.
+
+        Raises:
+            StoreError: If they are not there.
+        """
+        try:
+            with (self.folder / TEXTS / f"{shard}.jsonl").open(encoding="ascii") as file:
+                return sorted({json.loads(line) for line in file}, key=_digest)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: the texts of shard {shard} cannot be read on {node()} "
+                f"({error.strerror}). text_cache_dir must be a folder that every machine sees "
+                "under one path."
+            ) from None
 
     def finish(self) -> dict[str, Any]:
         """Let the shelf be found, once all shards are there, and return its facts.
@@ -165,31 +180,6 @@ class Shelf:
             dim = None  # the plan is written anew in the end
         found = self.entries.read(str(shard), partial(_read_shard, dim=dim), mend=mend)
         return None if found is None else found[0]
-
-
-class ShardWorker:
-    """Encodes shards in a process of its own, such as an actor of Ray's, by one copy of the model.
-
-    Args:
-        shelf: Where they go; a folder that all machines share.
-        spec: What to encode with.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    def __init__(self, shelf: Shelf, spec: EncoderSpec, device: str) -> None:
-        self.shelf = shelf
-        self.encoder = TextEncoder(spec, device=device, cache=shelf.cache)
-
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Encode the shard of a batch and return how many texts it was, or what is wrong.
-
-        An error that we raise goes as words, for Ray wraps exceptions beyond recognition.
-        """
-        try:
-            count = sum(self.shelf.encode(int(k), self.encoder) for k in batch["shard"])
-        except RecBoleLLMError as error:
-            return {"texts": [0], "problem": [str(error)], "exit_code": [error.exit_code]}
-        return {"texts": [count], "problem": [""], "exit_code": [0]}
 
 
 def find(cache: Path, encoder: Mapping[str, Any], texts: Sequence[str]) -> Encoding | None:

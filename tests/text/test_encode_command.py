@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import pyarrow
 import pytest
 import torch
 from pyarrow import parquet
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
 
 from recbole_llm.cli import main
 from recbole_llm.encode_command import _settled
 from recbole_llm.errors import EncoderError
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.models import EncoderSpec
-from recbole_llm.text.shelf import ShardWorker, Shelf
+from recbole_llm.text.shard_worker import ShardWorker
+from recbole_llm.text.shelf import Shelf
 from recbole_llm.text.store import VectorStore
 
 TITLES = {f"i{k}": f"title {k % 40} of a film" for k in range(50)}
@@ -59,10 +63,16 @@ def test_training_finds_what_the_shards_hold(encode) -> None:
     assert not encode("--text_pooling=max")["from_cache"]
 
 
-def test_items_of_a_parquet_file(encode, tmp_path, tiny_bert) -> None:
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    """Return the dataset's items as a Parquet file."""
     table = pyarrow.table({"item_id": list(TITLES), "title": list(TITLES.values())})
     parquet.write_table(table, tmp_path / "items.parquet")
-    assert encode("--shards=2", f"--items={tmp_path / 'items.parquet'}")["encoded"] == 40
+    return tmp_path / "items.parquet"
+
+
+def test_items_of_a_parquet_file(encode, items, tiny_bert) -> None:
+    assert encode("--shards=2", f"--items={items}")["encoded"] == 40
     received = encode()
     assert received["from_cache"]
     encoder = TextEncoder(EncoderSpec(name=str(tiny_bert), dtype="float32"))
@@ -124,23 +134,101 @@ def test_killed_in_the_middle_it_goes_on(arguments, encode, fork) -> None:
     assert encode()["from_cache"]
 
 
+def test_a_worker_tells_in_words_what_is_wrong(tmp_path: Path) -> None:
+    """As where a machine does not see the folder that the texts are in."""
+    worker = ShardWorker(Shelf(tmp_path / "own", {}, {}, 2), EncoderSpec(), "cpu")
+    told = worker({"shard": [1]})
+    assert (
+        told["exit_code"] == [1] and "the texts of shard 1 cannot be read on" in told["problem"][0]
+    )
+    worker.shelf = None
+    assert worker({"shard": [1]})["problem"][0].startswith("not foreseen, AttributeError: ")
+
+
+def test_a_cluster_that_is_not_there_is_refused_before_texts_are_read(arguments, capsys) -> None:
+    assert main([*arguments, "--shards=2", "--address=127.0.0.1:1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith("error: --address: 127.0.0.1:1 is no Ray cluster that answers")
+    assert not list(Path("vectors").glob("shelves/*/texts"))
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Return the address of a Ray cluster of two nodes on this machine, of a core each."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+class Deadly:
+    """Ends the process that would encode with it."""
+
+    def encode(self, texts: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.slow
-def test_on_ray_a_killed_worker_begins_its_shard_again(encode, monkeypatch, tmp_path) -> None:
-    marker = tmp_path / "died"
+@pytest.mark.parametrize("kind", ["item", "parquet"])
+def test_on_two_nodes_a_killed_worker_begins_its_shard_again(
+    encode, monkeypatch, tmp_path, address, items, kind
+) -> None:
+    nodes, marker = tmp_path / "nodes", tmp_path / "died"
+    nodes.mkdir()
 
     class Dying(ShardWorker):
-        """Dies once, with a shard half done."""
+        """Begins when there are two, and dies once, in the middle of a shard."""
 
         def __call__(self, batch: Any) -> Any:
+            import ray
+
+            (nodes / ray.get_runtime_context().get_node_id()).touch()
+            until = time.monotonic() + 240
+            while len(list(nodes.iterdir())) < 2 and time.monotonic() < until:
+                time.sleep(0.1)
             if 2 in batch["shard"] and not marker.exists():
                 marker.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.encoder = Deadly()
             return super().__call__(batch)
 
     monkeypatch.setattr("recbole_llm.encode_command.ShardWorker", Dying)
-    result = encode("--shards=4", "--workers=2")
-    assert marker.exists() and (result["encoded"], result["shape"]) == (40, [40, 16])
+    chosen = [f"--items={items}"] if kind == "parquet" else []
+    result = encode("--shards=6", "--workers=2", f"--address={address}", *chosen)
+    assert marker.exists() and len(list(nodes.iterdir())) == 2
+    assert (result["encoded"], result["shape"]) == (40, [40, 16])
+    keys = [load_file(file)["keys"] for file in Path("vectors").glob("shelves/*/*/*.safetensors")]
+    assert len(keys) == 6 and len(torch.cat(keys).unique(dim=0)) == len(torch.cat(keys)) == 40
     assert encode()["from_cache"]
+
+
+@pytest.mark.slow
+def test_on_ray_a_shard_that_kills_its_workers_is_given_up(
+    arguments, capsys, monkeypatch, address
+) -> None:
+    class Dead(ShardWorker):
+        """Dies of every shard."""
+
+        def __call__(self, batch: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("recbole_llm.encode_command.ShardWorker", Dead)
+    monkeypatch.setattr("recbole_llm.encode_command.RETRIES", 0)
+    assert main([*arguments, "--shards=1", "--workers=1", f"--address={address}"]) == 1
+    assert errors_of(capsys) == [
+        "error: Ray gave a shard up (The actor died unexpectedly before finishing this task.). The "
+        "shards that are done are kept: run again for the rest. Ray's logs hold what its worker "
+        "said."
+    ]
+
+
+@pytest.mark.slow
+def test_on_ray_a_column_that_is_not_there_is_one_line(arguments, capsys, address, items) -> None:
+    words = f"--items={items}", "--text_fields=[tilte]"
+    assert main([*arguments, "--shards=2", f"--address={address}", *words]) == 2
+    (error,) = errors_of(capsys)
+    assert f"{items}: unknown column 'tilte'. Did you mean 'title'?" in error
 
 
 @pytest.mark.slow
@@ -157,5 +245,11 @@ def test_on_ray_an_error_of_the_encoder_is_one_line(arguments, capsys, monkeypat
 
     monkeypatch.setattr("recbole_llm.encode_command.ShardWorker", Refusing)
     assert main([*arguments, "--shards=2", "--workers=1"]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert errors == ["error: text_encoder: no such thing"]
+    assert errors_of(capsys) == ["error: text_encoder: no such thing"]
+
+
+def errors_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines of errors; there is no traceback."""
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return [line for line in err.splitlines() if line.startswith("error: ")]

@@ -54,15 +54,19 @@ def fastest(encoding: Mapping[str, Any]) -> str:
 
 
 def scale() -> str:
-    """Return what encode_scale.py measured, for docs/encoders.md."""
-    one = read("encode_scale.json")
-    return (
-        f"{one['items']:,} texts through a tiny BERT ({one['texts_per_second']:,.0f} a second on "
-        f"one thread), killed after {one['killed_at_shards']} of {one['shards']} shards: "
-        f"{one['encoded_after_the_kill']:,} were left to encode, each text is there once, and the "
-        f"memory of the process was {one['mib_of_the_first_eighth']:,.0f} MiB in the first eighth "
-        f"and {one['mib_at_the_kill']:,.0f} MiB at the kill (`benchmarks/encode_scale.py`).\n"
-    )
+    """Return the table of what encode_scale.py measured, for docs/encoders.md."""
+    lines = [
+        "| items | file | shards | killed at | left to encode | MiB before the first shard "
+        "| in the first eighth | at the kill | of the resumed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in sorted(read("encode_scale.json").values(), key=lambda case: case["items"]):
+        mib = ("before_shards", "of_the_first_eighth", "at_the_kill", "of_the_rest")
+        cells = [f"{one['items']:,}", f"`.{one['file']}`", f"{one['shards']}"]
+        cells += [f"{one['killed_at_shards']}", f"{one['encoded_after_the_kill']:,}"]
+        cells += [f"{one[f'mib_{name}']:,.0f}" for name in mib]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def faithful() -> str:

@@ -20,6 +20,7 @@ from recbole_llm.bench.results import (
 )
 from recbole_llm.bench.rulers import Ruler, differences, fingerprint, ruler_of, shown
 from recbole_llm.bench.scores import scores_of
+from recbole_llm.bench.speeds import read_speeds, side_by_side
 from recbole_llm.bench.stats import UserScores, compare_with_reference
 from recbole_llm.errors import RequestError, all_problems, unknown_name
 from recbole_llm.ranking_metrics import RANK_METRICS
@@ -50,10 +51,10 @@ def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
     labels = {record.facts["label"] for record in records}
     if reference is not None and reference not in labels:
         raise RequestError(f"{folder}: {unknown_name('label', reference, labels)}")
-    paths = {run["path"] for run in wanted}
+    paths, speeds = {run["path"] for run in wanted}, read_speeds(folder)
     boards = _all_boards(
         wanted,
-        [record for record in records if _path(record) in paths],
+        [side_by_side(record, speeds) for record in records if _path(record) in paths],
         errors={_path(one): one.facts["error"] for one in failures},
         metric=plan["metric"].lower() if plan else None,
         claim=plan.get("claim") if plan else None,

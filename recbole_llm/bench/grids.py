@@ -10,6 +10,8 @@ from recbole_llm.bench.cells import NONE, Cell, Grid, difference_texts, p_text, 
 from recbole_llm.bench.claim_grids import claim_grids
 from recbole_llm.bench.metrics import METRICS, metric
 from recbole_llm.bench.rulers import shown
+from recbole_llm.bench.speeds import NAME as SPEED
+from recbole_llm.bench.speeds import SPEEDS
 from recbole_llm.bench.stats import Summary
 
 MOST_GROUPS = 8
@@ -171,12 +173,16 @@ def _encoders(board: Board) -> Grid:
     groups = [f"{group} ({num_cases(board, name, group):,})" for name, group in parts]
     head = ["Model", metric(board.metric).label, *groups, *(metric(name).label for name in names)]
     lines = [[Cell(row.label), *(column[at] for column in columns)] for at, row in enumerate(rows)]
-    about = (
-        "Vectors/s: distinct texts a second when the vectors were made, a model's loading apart; "
-        "of a control those of its encoder. Anisotropy: the mean cosine of all pairs of items, of "
-        "the encoder's vectors and of those that the model is given."
-    )
-    return Grid("Text encoders", head, lines, "l" + "r" * (len(head) - 1), [about])
+    about = [
+        "Anisotropy: the mean cosine of all pairs of items, of the encoder's vectors and of those "
+        "that the model is given."
+    ]
+    if SPEED in names:
+        about.append(
+            "Vectors/s: distinct texts a second, of all encoders in turn on one machine "
+            f"({SPEEDS} says which), a model's loading apart; of a control those of its encoder."
+        )
+    return Grid("Text encoders", head, lines, "l" + "r" * (len(head) - 1), about)
 
 
 def _slice(board: Board, name: str, groups: Sequence[str]) -> Grid:

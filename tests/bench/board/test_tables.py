@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from recbole_llm.bench.cells import Cell, Grid
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.figures import pictures
 from recbole_llm.bench.grids import grids
 from recbole_llm.bench.metrics import accuracy_columns, metric
 from recbole_llm.bench.page.content import board_content
 from recbole_llm.bench.results import ranks_path
+from recbole_llm.bench.speeds import SPEEDS
 from recbole_llm.bench.tables import csv_text, latex, markdown
+from recbole_llm.errors import RequestError
 
 EXPECTED = Path(__file__).parent / "expected"
 
@@ -65,23 +68,30 @@ def test_equal_values_share_their_place(made, results) -> None:
 
 
 def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) -> None:
-    raw = {"vectors_per_second": 1234.5, "anisotropy": 0.25, "treated_anisotropy": 0.24}
-    cached = {"vectors_per_second": None, "anisotropy": 0.25, "treated_anisotropy": -0.001}
+    """The speed is what was measured side by side, not what the records say."""
+    raw = {"vectors_per_second": 7.5, "anisotropy": 0.25, "treated_anisotropy": 0.24}
+    cached = {"vectors_per_second": 9.5, "anisotropy": 0.25, "treated_anisotropy": -0.001}
     results.add(made.lstm, "ml-100k", 2020, text=raw)
     results.add(made.lstm._replace(label="cached"), "ml-100k", 2020, text=cached)
     results.add(made.lstm._replace(label="old"), "ml-100k", 2020, text={"key": "0"})
     results.add(made.popularity, "ml-100k", 2020, text=None)
-    boards = read_boards(results.folder)
-    (board,) = boards.boards
-    (grid,) = (grid for grid in grids(board) if grid.title == "Text encoders")
+    assert [cells[4:] for cells in encoders_of(results).rows] == [
+        [Cell("0.250"), Cell("0.240")], [Cell("0.250"), Cell("-0.001")]
+    ]  # fmt: skip
+    speeds = {"ml-100k": {"vectors_per_second": {made.lstm.label: 1234.5}}}
+    (results.folder / SPEEDS).write_text(json.dumps({"datasets": speeds}))
+    grid = encoders_of(results)
     assert grid.head == [
         "Model", "NDCG@10", "tail (5)", "cold (5)", "Vectors/s", "Anisotropy", "Anisotropy, treated"
     ]  # fmt: skip
+    assert grid.notes[-1].startswith("Vectors/s: distinct texts a second, of all encoders in turn")
     rows = {cells[0].text: [cell.text for cell in cells[4:]] for cells in grid.rows}
     assert rows == {
         "LLMInterestLSTM": ["1,234", "0.250", "0.240"],
         "cached": ["–", "0.250", "-0.001"],
     }
+    boards = read_boards(results.folder)
+    (board,) = boards.boards
     cold = {cells[0].text: cells[3].text for cells in grid.rows}
     of_slice = board.rows[0].mean("slices", "item_popularity", "cold", "metrics", "ndcg@10")
     assert cold[board.rows[0].label].startswith(f"{of_slice:.4f}")
@@ -91,6 +101,21 @@ def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) ->
     assert {(row["label"], row["mean"]) for row in found if row["metric"] == "anisotropy"} == {
         ("LLMInterestLSTM", "0.25"), ("cached", "0.25"), ("old", ""), ("Popularity", ""),
     }  # fmt: skip
+
+
+def encoders_of(results) -> Grid:
+    """Return the table of text encoders of the only board."""
+    (board,) = read_boards(results.folder).boards
+    (grid,) = (grid for grid in grids(board) if grid.title == "Text encoders")
+    return grid
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"datasets": {"a": {"vectors_per_second": []}}}'])
+def test_damaged_speeds_are_one_line(made, results, content: str) -> None:
+    results.add(made.lstm, "ml-100k", 2020)
+    (results.folder / SPEEDS).write_text(content)
+    with pytest.raises(RequestError, match=r"encoders.json: .*Measure again: benchmarks/encoder"):
+        read_boards(results.folder)
 
 
 def test_groups_of_other_cases_are_not_compared(made, results) -> None:

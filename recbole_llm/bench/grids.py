@@ -179,8 +179,9 @@ def _encoders(board: Board) -> Grid:
     ]
     if SPEED in names:
         about.append(
-            "Vectors/s: distinct texts a second, of all encoders in turn on one machine "
-            f"({SPEEDS} says which), a model's loading apart; of a control those of its encoder."
+            "Vectors/s: distinct texts a second of one core, of all encoders in turn on one "
+            f"machine ({SPEEDS} says which), a model's loading apart; of a control those of its "
+            "encoder."
         )
     return Grid("Text encoders", head, lines, "l" + "r" * (len(head) - 1), about)
 

@@ -17,7 +17,7 @@ from recbole_llm.validation import problem_lines
 SPEEDS = "encoders.json"
 NAME = "vectors_per_second"
 Speeds = Mapping[str, Mapping[str, float]]
-"""Distinct texts a second by dataset and label."""
+"""Distinct texts a second of one core, by dataset and label."""
 
 
 class _Dataset(BaseModel):

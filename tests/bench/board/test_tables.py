@@ -84,7 +84,7 @@ def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) ->
     assert grid.head == [
         "Model", "NDCG@10", "tail (5)", "cold (5)", "Vectors/s", "Anisotropy", "Anisotropy, treated"
     ]  # fmt: skip
-    assert grid.notes[-1].startswith("Vectors/s: distinct texts a second, of all encoders in turn")
+    assert grid.notes[-1].startswith("Vectors/s: distinct texts a second of one core, of all enc")
     rows = {cells[0].text: [cell.text for cell in cells[4:]] for cells in grid.rows}
     assert rows == {
         "LLMInterestLSTM": ["1,234", "0.250", "0.240"],

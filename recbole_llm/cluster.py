@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -29,6 +30,7 @@ PATIENCE = 10  # seconds for a cluster to answer
 # How every client of gRPC begins, an empty frame of settings behind it; a server answers with its
 # own, whose fourth byte is 4. Of another server Ray itself would wait many minutes.
 GRPC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 NEEDS_RAY = "Run: pip install 'ray[tune]>=2.54'"
 
 Name = TypeVar("Name")
@@ -109,9 +111,11 @@ def _connected(address: str | None) -> Any:
     return ray
 
 
-def first_line(error: Exception) -> str:
-    """Return what Ray says of an error without the pages that follow."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def in_words(error: Exception) -> str:
+    """Return the first and the last line of what Ray says of an error, which may be pages."""
+    plain = COLOUR.sub("", str(error)).splitlines()
+    lines = [line.strip() for line in plain if line.strip()] or [type(error).__name__]
+    return " ... ".join(dict.fromkeys((lines[0], lines[-1])))
 
 
 def require_room(ray: Any, resource: str, number: float, *, place: str) -> None:
@@ -150,8 +154,8 @@ def _require_answer(address: str) -> None:
 
 def _no_cluster(address: str | None, error: Exception) -> RequestError:
     if address is None:
-        return RequestError(f"Ray cannot start a cluster here ({first_line(error)}).")
+        return RequestError(f"Ray cannot start a cluster here ({in_words(error)}).")
     return RequestError(
-        f"--address: {address} is no Ray cluster that answers ({first_line(error)}). Name one that "
+        f"--address: {address} is no Ray cluster that answers ({in_words(error)}). Name one that "
         "was started by ray start --head, as HOST:PORT or auto, or leave --address out."
     )

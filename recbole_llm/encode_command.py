@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from recbole_llm.build import create_dataset
-from recbole_llm.cluster import cluster, first_line, require_room
+from recbole_llm.cluster import cluster, in_words, require_room
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RecBoleLLMError, RequestError
@@ -24,14 +24,13 @@ from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.entries import cache_folder
 from recbole_llm.text.models import EncoderSpec
-from recbole_llm.text.shard_worker import ShardWorker
+from recbole_llm.text.shard_worker import ShardWorker, forget_tries
 from recbole_llm.text.shelf import MOST_SHARDS, Shelf
 from recbole_llm.text.stream import ItemFile
 
 ON_RAY = ("address", "gpus", "cpus", "workers")
 OPTIONS = ("shards", "items", *ON_RAY)
 PLACE = "recbole-llm encode"
-RETRIES = 3  # of a shard whose worker died; one that kills each of its workers is an error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +195,7 @@ def _on_ray(
     """
     import ray.data as ray_data
 
+    forget_tries(shelf)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what went wrong is told below
     ray_data.DataContext.get_current().enable_progress_bars = False
     most = min(workers.most or len(missing), len(missing))
@@ -207,7 +207,6 @@ def _on_ray(
         compute=ray_data.ActorPoolStrategy(min_size=1, max_size=most),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus,
-        max_task_retries=RETRIES,
     )
     try:
         for row in done.iter_rows():
@@ -219,7 +218,7 @@ def _on_ray(
             yield int(row["texts"])
     except ray.exceptions.RayError as error:
         raise RecBoleLLMError(
-            f"Ray gave a shard up ({first_line(error)}). The shards that are done are kept: run "
+            f"Ray gave a shard up ({in_words(error)}). The shards that are done are kept: run "
             "again for the rest. Ray's logs hold what its worker said."
         ) from None
 

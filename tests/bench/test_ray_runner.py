@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +38,24 @@ def test_what_this_machine_does_not_have_is_refused(write_suite, start, small) -
 def test_an_address_where_nobody_listens_is_refused(address: str) -> None:
     with pytest.raises(RequestError, match=f"--address: {address} is no Ray cluster that answers"):
         next(RayRunner(address=address, gpus=0, cpus=1)([]))
+
+
+def test_an_address_where_another_server_is_is_refused() -> None:
+    """Ray itself would ask it for many minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_answer_as_http, args=(server,))
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        words = rf"--address: {address} is no Ray cluster that answers \(another server is there\)"
+        with pytest.raises(RequestError, match=words):
+            next(RayRunner(address=address, gpus=0, cpus=1)([]))
+        thread.join()
+
+
+def _answer_as_http(server: socket.socket) -> None:
+    with server.accept()[0] as connection:
+        connection.recv(1024)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 def test_a_cluster_that_is_not_there_is_refused(monkeypatch) -> None:

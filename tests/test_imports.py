@@ -245,6 +245,7 @@ BOARD = (
     "metrics",
     "stats",
     "rulers",
+    "speeds",
     "claims",
     "scores",
     "boards",

@@ -39,6 +39,10 @@ class DownloadError(RecBoleLLMError):
     """A publisher's host did not give a file, or not the file it promises."""
 
 
+class OutOfMemoryError(RecBoleLLMError):
+    """Memory does not hold a step of training; the message names the batch."""
+
+
 class NonFiniteError(RecBoleLLMError):
     """A vector, a loss or a score is NaN or infinite; the message names which."""
 
@@ -52,6 +56,12 @@ def how_to_install(extra: str) -> str:
     return (
         f"In the folder of recbole-llm run: uv sync --extra {extra} (or pip install '.[{extra}]')"
     )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what another library says is wrong, as a sentence."""
+    lines = str(error).strip().splitlines()
+    return f"{lines[0][:200].rstrip('.')}." if lines else f"{type(error).__name__}."
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, list_known: bool = True) -> str:

@@ -1,8 +1,13 @@
-"""What the processor can do."""
+"""What the processor can do, and what says that memory cannot."""
 
 from __future__ import annotations
 
 import torch
+
+NO_MEMORY = (
+    "out of memory", "can't allocate memory", "failed to allocate", "bad_alloc", "bad allocation",
+    "alloc_failed",
+)  # fmt: skip
 
 
 def cpu_has_bf16() -> bool:
@@ -15,3 +20,15 @@ def amp_dtype(device_type: str) -> torch.dtype:
     """Return the type that mixed precision computes in: bf16, or float16 on a GPU without it."""
     has_bf16 = device_type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float16
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory ran out.
+
+    PyTorch has a type for it on a GPU and Python one of its own; PyTorch on the processor, cuBLAS,
+    ONNX Runtime and OpenVINO say it in words alone.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = str(error).lower()
+    return any(phrase in words for phrase in NO_MEMORY)

@@ -28,7 +28,7 @@ from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.resume import UPDATES, stored_run
-from recbole_llm.run_dir import CATALOGUE, CONFIG, SOURCE, WEIGHTS
+from recbole_llm.run_dir import CATALOGUE, CONFIG, RESULT, SOURCE, WEIGHTS, read_json
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.store import content_digest
@@ -83,7 +83,8 @@ def find_source(config: LLMConfig) -> Source | None:
     has_texts = not problems or (model in MODELS and (run_dir / CATALOGUE).is_file())
     catalogue = read_catalogue(run_dir) if has_texts else None
     if catalogue is not None:
-        problems += _encoder_problems(catalogue, config)
+        read_by = (read_json(run_dir / RESULT).get("text") or {}).get("encoder")
+        problems += _encoder_problems(catalogue, config, read_by=read_by)
     if problems or catalogue is None or catalogue.text is None:
         raise RequestError(all_problems(place, problems))
     if (digest := sha256(run_dir / WEIGHTS)) != catalogue.weights_sha256:
@@ -93,8 +94,16 @@ def find_source(config: LLMConfig) -> Source | None:
     return Source(_weights(run_dir / WEIGHTS), catalogue.text.matrix, facts)
 
 
-def _encoder_problems(catalogue: Catalogue, config: LLMConfig) -> list[str]:
-    """Tell whether this run's encoder is not what read the texts of a catalogue."""
+def _encoder_problems(
+    catalogue: Catalogue, config: LLMConfig, *, read_by: Mapping[str, Any] | None
+) -> list[str]:
+    """Tell whether this run's encoder is not what read the texts of a catalogue.
+
+    Args:
+        catalogue: The source's.
+        config: This run's.
+        read_by: What identifies the encoder that did; None in a result of an older version.
+    """
     settings = Settings.from_config(config)
     texts = [one for one in catalogue.text.texts if one is not None] if catalogue.text else []
     if not texts:
@@ -102,12 +111,27 @@ def _encoder_problems(catalogue: Catalogue, config: LLMConfig) -> list[str]:
     encoder = TextEncoder(
         encoder_spec(settings), device=str(config["device"]), cache=settings.text_cache_dir
     )
-    if content_digest(encoder.fingerprint(), texts) == catalogue.digests["text"]:
+    ours = encoder.fingerprint()
+    if read_by and read_by.get("weights") == ours["weights"]:
+        ours |= {"revision": read_by.get("revision")}  # two names of one commit
+    if content_digest(ours, texts) == catalogue.digests["text"]:
         return []
+    unlike = _unlike(read_by, ours) if read_by else ""
     return [
         f"text_encoder: {settings.text_encoder!r}, as set here, is not what read the source's "
-        "texts. Use the same model, revision and text_* settings."
+        f"texts{unlike and f' ({unlike})'}. Use the same model, text_revision and text_* settings."
     ]
+
+
+def _unlike(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Return in what two encoders differ, but for a precision that machines choose."""
+    keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    named = {"name": "model", "weights": "commit or digest"}
+    return "; ".join(
+        f"{named.get(key, key)}: the source has {theirs.get(key)!r}, received {ours.get(key)!r}"
+        for key in keys
+        if key != "dtype" or "int8" in (theirs.get(key), ours.get(key))
+    )
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

@@ -121,7 +121,12 @@ class PurchaseDataset(ExactOrder, Dataset):
         found = catalogue_texts(self.config, folder=folder, dataset=name, catalogue=catalogue)
         logger.info("Item text: %s", found.report.summary())
         spec, device = encoder_spec(settings), str(self.config["device"])
-        encoder = PairEncoder(spec, device=device, layers=settings.classifier_layers)
+        encoder = PairEncoder(
+            spec,
+            device=device,
+            layers=settings.classifier_layers,
+            token_budget=settings.classifier_tokens,
+        )
         tokens = PairTokens(
             encoder.tokenizer,
             [None, *found.texts],

@@ -39,7 +39,6 @@ class LLMInterestClassifier(AbstractRecommender):
             config["ITEM_LIST_LENGTH_FIELD"],
             config["LABEL_FIELD"],
         )
-        self.token_budget = settings.classifier_tokens
         size = self.encoder.size
         self.head = nn.Sequential(
             nn.Linear(size, size), nn.Tanh(), nn.Dropout(settings.dropout_prob), nn.Linear(size, 1)
@@ -57,12 +56,8 @@ class LLMInterestClassifier(AbstractRecommender):
                 histories, lengths.tolist(), interaction[self.item_field].tolist(), strict=True
             )
         ]
-        rows, vectors = [], []
-        for batch, tokens in self.tokens.batches(pairs, budget=self.token_budget):
-            rows += batch
-            vectors.append(self.encoder(tokens))
-        logits: Tensor = self.head(torch.cat(vectors))[:, 0].float()
-        return logits[torch.tensor(rows, device=logits.device).argsort()]
+        logits: Tensor = self.head(self.encoder.vectors(pairs))[:, 0].float()
+        return logits
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Return the mean binary cross-entropy of the labels."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +19,14 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from recbole_llm.errors import EncoderError, NonFiniteError
+from recbole_llm.text.batches import TokenBudget
 from recbole_llm.text.entries import cache_folder
 from recbole_llm.text.models import EncoderSpec, load_model, poolings
 
 logger = logging.getLogger(__name__)
 
 CPU_TOKENS, GPU_TOKENS = 2048, 65536  # tokens a batch: more only spills out of the CPU's cache
+REMEDY = "Set text_max_length, a smaller text_encoder, or use_gpu: false."
 MOST_TOKENS = 2**31 - 1  # a tokenizer without a limit of its own says 10**30
 
 
@@ -87,7 +89,8 @@ class TextEncoder:
         self.spec = spec
         self.device = device if spec.is_torch else "cpu"
         self.cache = cache_folder(cache)
-        self.token_budget = token_budget or (CPU_TOKENS if self.device == "cpu" else GPU_TOKENS)
+        most = token_budget or (CPU_TOKENS if self.device == "cpu" else GPU_TOKENS)
+        self.budget = TokenBudget(most, reader=spec.name)
         self.show_progress = show_progress
 
     @property
@@ -174,30 +177,18 @@ class TextEncoder:
     def _vectors(self, tokens: dict[str, list[list[int]]]) -> Tensor:
         """Return the vectors of tokenised texts, ``(n, D)``."""
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        found: list[Tensor] = []
-        with tqdm(total=len(order), desc="Encode", disable=not self.show_progress) as progress:
-            while len(found) < len(order):
-                longest = lengths[order[len(found)]]
-                count = max(1, self.token_budget // longest)
-                rows = order[len(found) : len(found) + count]
-                try:
-                    found += self._forward(tokens, rows)
-                except torch.OutOfMemoryError:
-                    self._halve_budget(longest)
-                    continue
-                progress.update(len(rows))
-        vectors = torch.stack(found)
-        return vectors[torch.tensor(order).argsort()]
+        with tqdm(total=len(lengths), desc="Encode", disable=not self.show_progress) as progress:
+            read = functools.partial(self._forward, tokens)
+            return self.budget.apply(read, lengths, remedy=REMEDY, progress=progress)
 
-    def _forward(self, tokens: dict[str, list[list[int]]], rows: list[int]) -> Iterator[Tensor]:
+    def _forward(self, tokens: dict[str, list[list[int]]], rows: list[int]) -> Tensor:
         batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
         padded = self.model.tokenizer.pad(batch, return_tensors="pt").to(self.device)
         kind = self.device.split(":")[0]
         is_bf16 = self.spec.precision(self.device) == "bf16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=is_bf16):
             vectors = self.embed(padded)
-        return iter(vectors.cpu().clone())
+        return vectors.cpu().clone()
 
     def embed(self, tokens: Mapping[str, Any]) -> Tensor:
         """Return the vectors of a padded batch of tokenised texts, ``(n, D)``, with gradients."""
@@ -241,14 +232,3 @@ class TextEncoder:
             )
         is_normal = any(isinstance(part, Normalize) for part in self.model.children())
         return normalize(vectors[:, :dim], dim=1) if is_normal else vectors[:, :dim]
-
-    def _halve_budget(self, longest: int) -> None:
-        """Try again with half the tokens, or give up where a batch was one text already."""
-        if self.token_budget <= longest:
-            raise EncoderError(
-                f"{self.spec.name}: memory does not hold one text of {longest} tokens. "
-                "Set text_max_length, a smaller text_encoder, or use_gpu: false."
-            ) from None
-        self.token_budget //= 2
-        torch.cuda.empty_cache()
-        logger.warning("Out of memory: trying batches of %d tokens.", self.token_budget)

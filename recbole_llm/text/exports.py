@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from recbole_llm.errors import EncoderError
+from recbole_llm.errors import EncoderError, StoreError, first_line
 from recbole_llm.files import sha256, sync, write_json
+from recbole_llm.hardware import is_out_of_memory
 from recbole_llm.text.backends import Run
 from recbole_llm.text.entries import Entries
 
@@ -89,22 +90,24 @@ def exported(
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:40]
     module = HiddenStates(transformer, list(examples[0])).eval()
     fill = partial(_fill, module=module, examples=examples, about=about, runtime=runtime)
-    load = partial(runtime.load, precision=precision)
-    entries = Entries(cache, what="exported models")
+    read = partial(_read, runtime=runtime, precision=precision)
     size = 4 * sum(parameter.numel() for parameter in transformer.parameters())
-    found = entries.read(key, _verified)
+    entries = Entries(cache, what="exported models")
+    found = entries.read(key, read)
     if found is None:
         with entries.lock(key):
-            found = entries.read(key, _verified, mend=True)  # another may have made it
+            found = entries.read(key, read, mend=True)  # another may have made it
             if found is None and entries.write(key, fill, size=size):
-                found = cache / key
+                found = read(cache / key)
     if found is not None:
-        run: Run = load(found)
-        return run
+        return found
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # read once, whole
-        fill(Path(folder))
-        run = load(Path(folder))
-    return run
+        if not Entries(Path(folder), what="exported models").write(key, fill, size=size):
+            raise StoreError(
+                f"neither {cache} nor {folder} takes an exported model. Set text_cache_dir to a "
+                "folder that can be written."
+            )
+        return read(Path(folder) / key)
 
 
 @contextmanager
@@ -143,9 +146,9 @@ def _fill(
         with torch.no_grad(), _quiet():
             save = runtime.converted(module, values, is_int8=about["weights"] == "int8")
     except Exception as error:  # converters' errors have no base of their own
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise EncoderError(
-            f"text_backend: {about['backend']} cannot take this encoder: {reason[:200]} Use torch."
+            f"text_backend: {about['backend']} cannot take this encoder: {first_line(error)} Use "
+            "torch."
         ) from None
     save(folder)
     _require_same(module, runtime.load(folder, precision=about["weights"]), examples[1], about)
@@ -174,15 +177,23 @@ def _require_same(
         )
 
 
-def _verified(folder: Path) -> Path:
-    """Return an entry's folder.
+def _read(folder: Path, *, runtime: Any, precision: str) -> Run:
+    """Return what runs an entry.
 
     Raises:
-        ValueError: If its files are not the ones written.
+        ValueError: If its files are not the ones written, or the runtime takes them for no model.
     """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     for name, (size, digest) in manifest["files"].items():
         path = folder / name
         if path.stat().st_size != size or sha256(path) != digest:
             raise ValueError(f"{name} is not the one written")
-    return folder
+    try:
+        run: Run = runtime.load(folder, precision=precision)
+    except Exception as error:  # the runtimes' errors have no base of their own
+        if is_out_of_memory(error):
+            raise EncoderError(
+                "text_encoder: memory does not hold the exported model. Give a smaller one."
+            ) from None
+        raise ValueError(f"it cannot be loaded: {first_line(error)}") from None
+    return run

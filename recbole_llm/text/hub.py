@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_llm.errors import first_line
+from recbole_llm.hardware import is_out_of_memory
+
 logger = logging.getLogger(__name__)
 
-BROKEN = (ImportError, KeyError, AttributeError, TypeError)
-"""With which loading a model may end that needs another package, or whose files are broken."""
+BROKEN = (ImportError, KeyError, AttributeError, TypeError, MemoryError)
+"""With which loading a model may end that needs another package or more memory, or is broken."""
 LOGIN = "Accept its terms on the hub, if it has any, and run `hf auth login`."
 UNREACHABLE = ("offline", "connect", "timeout", "timed out")
 
@@ -109,11 +112,13 @@ def why_not(name: str, error: Exception, *, revision: str | None, known: str) ->
             "It is not in this machine's cache, and the hub may not be asked (HF_HUB_OFFLINE). "
             f"Run `hf download {name}` where there is a network, or give a local path."
         )
+    elif any(isinstance(cause, Exception) and is_out_of_memory(cause) for cause in causes):
+        reason = "Memory does not hold it. Give a smaller model."
     elif is_a(ImportError):
-        reason = f"{_first_line(error)} Install what it needs, or give another model."
+        reason = f"{first_line(error)} Install what it needs, or give another model."
     else:
         codes = [c.response.status_code for c in causes if isinstance(c, errors.HfHubHTTPError)]
-        reason = f"{_first_line(error)} {_hint(words, codes=codes, known=known)}"
+        reason = f"{first_line(error)} {_hint(words, codes=codes, known=known)}"
     return f"text_encoder {name!r} cannot be loaded: {reason}"
 
 
@@ -134,8 +139,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{lines[0][:200].rstrip('.')}." if lines else f"{type(error).__name__}."

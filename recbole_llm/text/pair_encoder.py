@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recbole_llm.errors import EncoderError
+from recbole_llm.text.batches import TokenBudget
 from recbole_llm.text.models import EncoderSpec, load_model, poolings
+from recbole_llm.text.pairs import Pair
+
+REMEDY = (
+    "Set a smaller train_batch_size, text_max_length, classifier_layers or text_encoder, or "
+    "use_gpu: false."
+)
 
 
 class PairEncoder(nn.Module):
@@ -21,6 +28,7 @@ class PairEncoder(nn.Module):
         spec: The model.
         device: ``cpu`` or ``cuda``.
         layers: Layers to train, counted from the output; 0 freezes the model, None trains it whole.
+        token_budget: Tokens a batch, padding included; a single pair may have more.
 
     Attributes:
         size: Size of a vector.
@@ -31,7 +39,9 @@ class PairEncoder(nn.Module):
         EncoderError: If the model cannot be loaded, or is no transformer, or has fewer layers.
     """
 
-    def __init__(self, spec: EncoderSpec, *, device: str, layers: int | None) -> None:
+    def __init__(
+        self, spec: EncoderSpec, *, device: str, layers: int | None, token_budget: int
+    ) -> None:
         from sentence_transformers.sentence_transformer.modules import Normalize
 
         super().__init__()
@@ -45,12 +55,28 @@ class PairEncoder(nn.Module):
         self.max_length = int(min(model.max_seq_length or 512, 8192))
         self.size = int(model.get_embedding_dimension())
         self.precision = spec.precision(device)
+        self.budget = TokenBudget(token_budget, reader=spec.name)
         parts = [part for part in model.children() if not isinstance(part, Normalize)]
         self.parts = nn.Sequential(*parts).float()  # of a half precision, steps would be lost
         self._freeze(layers, name=spec.name)
         module: Any = self
         module.register_state_dict_post_hook(_drop_frozen)
         module.register_load_state_dict_pre_hook(_add_frozen)
+
+    def vectors(self, pairs: Sequence[Pair]) -> Tensor:
+        """Return the vectors ``(n, D)`` of pairs, at least one, those of like length read together.
+
+        Raises:
+            EncoderError: If memory does not hold a single pair.
+        """
+
+        def read(rows: list[int]) -> Tensor:
+            columns = {key: [pairs[row][key] for row in rows] for key in pairs[0]}
+            found: Tensor = self(self.tokenizer.pad(columns, return_tensors="pt"))
+            return found
+
+        lengths = [len(pair["input_ids"]) for pair in pairs]
+        return self.budget.apply(read, lengths, remedy=REMEDY)
 
     def forward(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return the vectors ``(B, D)`` of padded tokens ``(B, T)``."""

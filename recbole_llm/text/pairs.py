@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from torch import Tensor
 
 from recbole_llm.errors import EncoderError
 
@@ -69,26 +67,6 @@ class PairTokens:
         lengths = (len(before) + len(first) + len(between), len(second) + len(after))
         types = [kind for kind, n in zip(self._types, lengths, strict=True) for _ in range(n)]
         return {"input_ids": ids, "token_type_ids": types}
-
-    def batches(
-        self, pairs: Sequence[Pair], *, budget: int
-    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Yield pairs of like length together, the longest first.
-
-        Args:
-            pairs: What :meth:`join` returned.
-            budget: Tokens of a batch, padding included; a single pair may have more.
-
-        Yields:
-            Which pairs a batch holds, ``(B,)``, and their tokens, types and mask, ``(B, T)`` each.
-        """
-        lengths = [len(pair["input_ids"]) for pair in pairs]
-        order = sorted(range(len(pairs)), key=lengths.__getitem__, reverse=True)
-        while order:
-            count = max(1, budget // lengths[order[0]])
-            rows, order = order[:count], order[count:]
-            columns = {key: [pairs[row][key] for row in rows] for key in pairs[0]}
-            yield rows, dict(self.tokenizer.pad(columns, return_tensors="pt"))
 
     def _newest(self, history: Sequence[int], *, room: int) -> list[int]:
         """Return the tokens of the newest items that there is room for, the oldest first."""

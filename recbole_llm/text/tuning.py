@@ -21,6 +21,10 @@ from recbole_llm.text.whiten import KeptWhitening, Whitening
 
 logger = logging.getLogger(__name__)
 
+REMEDY = (
+    "Set text_checkpointing: true, a smaller text_tuning_items, text_max_length or text_encoder, "
+    "or use_gpu: false."
+)
 PREFIX_SPREAD = 0.02  # of what a prefix begins with, as the weights of BERT do
 
 
@@ -96,14 +100,9 @@ class TunedEncoder(nn.Module):
     def raw(self, places: Tensor) -> Tensor:
         """Return the vectors of the texts at ``places`` ``(n,)`` as the encoder gives them."""
         lengths = [len(self.tokens["input_ids"][place]) for place in places.tolist()]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        found: list[Tensor] = []
-        begin = 0
-        while begin < len(order):
-            count = max(1, self.reader.token_budget // lengths[order[begin]])
-            found.append(self._part(places[torch.tensor(order[begin : begin + count])]))
-            begin += count
-        return torch.cat(found)[torch.tensor(order).argsort().to(found[0].device)]
+        return self.reader.budget.apply(
+            lambda rows: self._part(places[torch.tensor(rows)]), lengths, remedy=REMEDY
+        )
 
     def _part(self, places: Tensor) -> Tensor:
         """Return the vectors of so many texts as fit the budget of tokens."""

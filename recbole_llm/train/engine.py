@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from recbole_llm.compat import smallest_gain
 from recbole_llm.data.batches import WindowBatch
-from recbole_llm.errors import RunDirError
-from recbole_llm.hardware import amp_dtype
+from recbole_llm.errors import OutOfMemoryError, RunDirError
+from recbole_llm.hardware import amp_dtype, is_out_of_memory
 from recbole_llm.run_dir import STATE
 from recbole_llm.settings import Settings
 from recbole_llm.train.optim import Steps, WeightAverage
@@ -23,6 +23,11 @@ from recbole_llm.train.safe import SafeTrainer
 from recbole_llm.train.scalars import ScalarLogger
 from recbole_llm.train.state import load_state, restore_random, save_state
 from recbole_llm.train.world import current_world
+
+NO_ROOM = (
+    "memory does not hold a step of training. Set a smaller train_batch_size, whose steps "
+    "gradient_accumulation_steps keeps, and with text_tuning text_checkpointing: true."
+)
 
 
 def trains_plainly(trainer_class: type) -> bool:
@@ -71,6 +76,7 @@ class Engine(SafeTrainer):
 
         Raises:
             NonFiniteError: If a loss, a score or a metric is not finite.
+            OutOfMemoryError: If memory does not hold a step.
             RunDirError: If the state of training cannot be read.
         """
         if self.epochs == 0:
@@ -146,15 +152,22 @@ class Engine(SafeTrainer):
         total = 0.0
         for place, batch in enumerate(self._with_bar(train_data, epoch_idx, show_progress)):
             self._place = f"epoch {epoch_idx}, batch {place}"
-            with torch.autocast(
-                self.device.type, amp_dtype(self.device.type), enabled=self.enable_amp
-            ):
-                loss = self._loss(batch.to(self.device))
-            self._check_nan(loss)
-            total += loss.item()
-            self.steps.backward(loss, batch=place, num_batches=len(train_data))
+            try:
+                total += self._train_batch(batch, place=place, num_batches=len(train_data))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise OutOfMemoryError(f"{self._place}: {NO_ROOM}") from None
         self._place = f"epoch {epoch_idx}"
         return float(sum(self.world.gather(total)) / self.world.size)
+
+    def _train_batch(self, batch: Any, *, place: int, num_batches: int) -> float:
+        """Add a batch's gradients and return its loss."""
+        with torch.autocast(self.device.type, amp_dtype(self.device.type), enabled=self.enable_amp):
+            loss = self._loss(batch.to(self.device))
+        self._check_nan(loss)
+        self.steps.backward(loss, batch=place, num_batches=num_batches)
+        return float(loss.item())
 
     def _with_bar(self, train_data: Any, epoch: int, show_progress: bool) -> Any:
         is_shown = show_progress and self.world.is_first

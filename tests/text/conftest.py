@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.models import EncoderSpec
@@ -132,3 +134,18 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     T5EncoderModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def write_encoder(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an encoder of an architecture and returns its folder."""
+
+    def write(kind: str, **sizes: int) -> Path:
+        tokenizer = byte_tokenizer(bos_token="<s>", pad_token="<pad>", eos_token="</s>")
+        tokenizer.save_pretrained(tmp_path / kind)
+        marks = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+        config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **marks, **sizes)
+        getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / kind)
+        return tmp_path / kind
+
+    return write

@@ -88,7 +88,7 @@ def assert_batches_change_nothing(plain: Encoding, *others: Encoding, dtype: str
 @pytest.mark.parametrize(("backend", "dtype"), [*EXPORTED, ("torch", "bf16")])
 def test_the_real_model_and_its_batches(minilm, exports, backend, dtype) -> None:
     one, many = (encoder(minilm.spec.name, backend, dtype, exports) for _ in range(2))
-    one.token_budget, many.token_budget = 1, 10_000
+    one.budget.tokens, many.budget.tokens = 1, 10_000
     one.model = many.model
     encoded = [part.encode(TITLES) for part in (minilm, one, many)]
     assert_batches_change_nothing(*encoded, dtype=dtype)
@@ -106,7 +106,7 @@ models.cpu_has_bf16 = lambda: True
 texts, made = json.load(sys.stdin), {}
 for dtype in ("float32", "bf16"):
     encoder = TextEncoder(EncoderSpec(dtype=dtype, backend="torch_compiled"))
-    for encoder.token_budget in (1, 10_000):
+    for encoder.budget.tokens in (1, 10_000):
         made.setdefault(dtype, []).append(encoder.encode(texts))
 torch.save(made, sys.argv[1])
 """

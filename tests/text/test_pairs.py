@@ -19,7 +19,12 @@ PAD, UNK, CLS, SEP, TOY, STORY, GOLDEN, EYE, FOUR, FILM = 0, 1, 2, 3, 5, 6, 7, 8
 
 @pytest.fixture(scope="module")
 def bert(tiny_bert: Path) -> Any:
-    return PairEncoder(EncoderSpec(name=str(tiny_bert), dtype="float32"), device="cpu", layers=None)
+    return pair_encoder(tiny_bert)
+
+
+def pair_encoder(folder: Path, *, layers: int | None = None, token_budget: int = 64) -> PairEncoder:
+    spec = EncoderSpec(name=str(folder), dtype="float32")
+    return PairEncoder(spec, device="cpu", layers=layers, token_budget=token_budget)
 
 
 def test_a_pair_is_what_the_tokenizer_makes_of_two_texts(bert) -> None:
@@ -60,7 +65,7 @@ def test_a_prompt_stands_before_the_history(bert) -> None:
 
 
 def test_texts_without_marks_of_their_own_are_held_apart(tiny_gpt: Path) -> None:
-    gpt = PairEncoder(EncoderSpec(name=str(tiny_gpt), dtype="float32"), device="cpu", layers=1)
+    gpt = pair_encoder(tiny_gpt, layers=1)
     pair = PairTokens(gpt.tokenizer, TEXTS, max_length=64).join([1, 2], 3)
     assert gpt.tokenizer.decode(pair["input_ids"]) == "toy story;golden eye\nfour film"
     assert gpt(gpt.tokenizer.pad([pair], return_tensors="pt")).shape == (1, 16)
@@ -71,38 +76,36 @@ def test_no_room_for_two_texts_is_an_error(bert) -> None:
         PairTokens(bert.tokenizer, TEXTS, max_length=4)
 
 
-def test_batches_hold_each_pair_once_and_no_more_tokens_than_the_budget(bert) -> None:
+def test_batches_hold_each_pair_once_and_no_more_tokens_than_the_budget(tiny_bert) -> None:
+    bert = pair_encoder(tiny_bert, token_budget=26).eval()
     pairs = PairTokens(bert.tokenizer, TEXTS, max_length=32)
     joined = [pairs.join([1, 2, 3][:n], 1 + n % 3) for n in (0, 3, 1, 2, 3, 0, 2)]
-    seen, vectors = [], []
-    for rows, tokens in pairs.batches(joined, budget=26):
-        assert tokens["input_ids"].numel() <= 26
-        seen += rows
-        vectors.append(bert.eval()(tokens))
-    assert sorted(seen) == list(range(7)) and len(vectors) < 7
-    alone = [bert(next(pairs.batches([joined[row]], budget=1))[1]) for row in seen]
-    assert torch.allclose(torch.cat(vectors), torch.cat(alone), atol=1e-5)
+    sizes = []
+    bert.register_forward_pre_hook(lambda _, given: sizes.append(given[0]["input_ids"].shape))
+    together = bert.vectors(joined)
+    assert all(rows * length <= 26 for rows, length in sizes)
+    assert sum(rows for rows, _ in sizes) == 7 > len(sizes)
+    alone = torch.cat([bert.vectors([pair]) for pair in joined])
+    assert torch.allclose(together, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("layers", "trained"), [(0, set()), (1, {"layer.1"}), (2, {"layer.0", "layer.1"})]
 )
 def test_the_last_layers_are_trained_and_only_they_are_kept(deep_bert, layers, trained) -> None:
-    spec = EncoderSpec(name=str(deep_bert), dtype="float32")
-    encoder = PairEncoder(spec, device="cpu", layers=layers)
+    encoder = pair_encoder(deep_bert, layers=layers)
     kept = encoder.state_dict()
     assert {".".join(name.split(".")[4:6]) for name in kept} == trained
     for value in kept.values():
         torch.nn.init.ones_(value)
-    other = PairEncoder(spec, device="cpu", layers=layers)
+    other = pair_encoder(deep_bert, layers=layers)
     other.load_state_dict(kept)
     assert all(torch.equal(other.state_dict()[name], value) for name, value in kept.items())
 
 
 def test_more_layers_than_there_are_is_an_error(deep_bert) -> None:
-    spec = EncoderSpec(name=str(deep_bert), dtype="float32")
     with pytest.raises(EncoderError, match=r"classifier_layers: .* has 2 layers, received 3"):
-        PairEncoder(spec, device="cpu", layers=3)
+        pair_encoder(deep_bert, layers=3)
 
 
 def test_a_model_that_pools_no_tokens_is_refused(tmp_path: Path) -> None:
@@ -114,4 +117,4 @@ def test_a_model_that_pools_no_tokens_is_refused(tmp_path: Path) -> None:
     words = StaticEmbedding(Tokenizer(WordLevel({"a": 0}, unk_token="a")), embedding_dim=4)
     SentenceTransformer(modules=[words]).save(str(tmp_path))
     with pytest.raises(EncoderError, match="no transformer that pools tokens"):
-        PairEncoder(EncoderSpec(name=str(tmp_path)), device="cpu", layers=None)
+        pair_encoder(tmp_path)

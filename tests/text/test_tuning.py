@@ -132,6 +132,55 @@ def test_an_encoder_whose_layers_ignore_a_prefix_is_refused(tiny_t5) -> None:
         tuned(tiny_t5, "prefix")
 
 
+SIZES = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+OF_DISTILBERT = {"dim": 16, "hidden_dim": 16, "n_heads": 2, "n_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("MPNet", SIZES), ("ModernBert", SIZES), ("DistilBert", OF_DISTILBERT)],
+)
+def test_encoders_that_docs_name_as_taking_no_prefix_are_refused(
+    write_encoder, kind, sizes
+) -> None:
+    folder = write_encoder(kind, **sizes)
+    with pytest.raises(EncoderError, match=r"takes no prefix .*Use lora"):
+        tuned(folder, "prefix")
+    assert gradients(tuned(folder, "lora"))  # as it says
+
+
 def test_more_layers_than_there_are_is_an_error(tiny_gpt) -> None:
     with pytest.raises(EncoderError, match=r"text_tuning_layers: .* has 2 layers, received 3"):
         tuned(tiny_gpt, "last_layers", num_layers=3)
+
+
+@pytest.mark.parametrize("has_gradient", [True, False])
+def test_out_of_memory_halves_the_batch_also_where_gradients_are_kept(
+    tiny_bert, monkeypatch, caplog, has_gradient
+) -> None:
+    encoder, embed, sizes = tuned(tiny_bert, "full"), TextEncoder.embed, []
+    with torch.set_grad_enabled(has_gradient):
+        expected = encoder(EVERY)
+
+        def embed_two(self, padded):
+            sizes.append(len(padded["input_ids"]))
+            if sizes[-1] > 2:
+                raise torch.OutOfMemoryError
+            return embed(self, padded)
+
+        monkeypatch.setattr(TextEncoder, "embed", embed_two)
+        torch.testing.assert_close(encoder(EVERY), expected)
+    assert sizes[0] == 4 and max(sizes[-2:]) <= 2 and "Out of memory: trying" in caplog.text
+
+
+def test_a_step_that_never_fits_says_what_to_set(tiny_bert, monkeypatch) -> None:
+    encoder = tuned(tiny_bert, "full")
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 B")
+
+    monkeypatch.setattr(TextEncoder, "embed", refuse)
+    with pytest.raises(EncoderError, match=r"beside what a step keeps.*text_checkpointing: true"):
+        encoder(EVERY)
+    with torch.no_grad(), pytest.raises(EncoderError, match=r"one text of 5 tokens\. Set"):
+        encoder(EVERY)

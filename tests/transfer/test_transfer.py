@@ -164,6 +164,25 @@ def test_another_encoder_is_refused(run, source: Path) -> None:
     assert "text_encoder: 'all-MiniLM-L6-v2', as set here, is not what read" in message
 
 
+def test_another_commit_of_the_encoder_is_refused_by_name(
+    run, rings: Path, tmp_path, monkeypatch
+) -> None:
+    folder, first, second = tmp_path / "models--somebody--rings", "a" * 40, "b" * 40
+    for commit in (first, second):
+        shutil.copytree(rings / "encoder", folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (folder / "refs" / "main").write_text(first)
+    theirs = run("a", text_encoder="somebody/rings", epochs=1)["run_dir"]
+    (folder / "refs" / "main").write_text(second)
+    message = refusal(run, "b", init_from=theirs, text_encoder="somebody/rings")
+    assert "'somebody/rings', as set here, is not what read the source's texts" in message
+    assert f"(commit or digest: the source has '{first}', received '{second}')" in message
+    pinned = {"text_encoder": "somebody/rings", "text_revision": first}
+    assert run("b", init_from=theirs, epochs=0, **pinned)["text"]["encoder"]["weights"] == first
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "words"),
     [

@@ -75,10 +75,14 @@ def load(folder: Path, *, precision: str) -> Run:
         "PERFORMANCE_HINT": "LATENCY",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK if precision == "int8" else 0,
     }
-    compiled = core.compile_model(folder / MODEL, "CPU", options)
+    request = core.compile_model(folder / MODEL, "CPU", options).create_infer_request()
 
     def run(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        states: np.ndarray = compiled(dict(arrays))[0]
+        # Of OpenVINO 2026.4, calling the model keeps an error, such as memory that ran out, to
+        # itself and returns the states of the call before.
+        request.start_async(dict(arrays), share_inputs=True)
+        request.wait()
+        states: np.ndarray = request.get_output_tensor(0).data.copy()
         return states
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 NO_MEMORY = (
-    "out of memory", "can't allocate memory", "failed to allocate", "bad_alloc", "bad allocation",
+    "out of memory", "can't alloc", "failed to allocate", "bad_alloc", "bad allocation",
     "alloc_failed",
 )  # fmt: skip
 
@@ -22,13 +22,17 @@ def amp_dtype(device_type: str) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float16
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that memory ran out.
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or what lies behind it, says that memory ran out.
 
     PyTorch has a type for it on a GPU and Python one of its own; PyTorch on the processor, cuBLAS,
     ONNX Runtime and OpenVINO say it in words alone.
     """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    words = str(error).lower()
-    return any(phrase in words for phrase in NO_MEMORY)
+    while error is not None:
+        words = str(error).lower()
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return True
+        if any(phrase in words for phrase in NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

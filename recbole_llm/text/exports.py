@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+GRAPH = 2**20  # bytes that a model without its weights may have
 LEAST_COSINE = {"float32": 0.9999, "int8": 0.98}  # of an export's hidden states
 
 
@@ -89,9 +90,9 @@ def exported(
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:40]
     module = HiddenStates(transformer, list(examples[0])).eval()
-    fill = partial(_fill, module=module, examples=examples, about=about, runtime=runtime)
+    size = GRAPH + 4 * sum(parameter.numel() for parameter in transformer.parameters())
+    fill = partial(_fill, module=module, examples=examples, about=about, runtime=runtime, size=size)
     read = partial(_read, runtime=runtime, precision=precision)
-    size = 4 * sum(parameter.numel() for parameter in transformer.parameters())
     entries = Entries(cache, what="exported models")
     found = entries.read(key, read)
     if found is None:
@@ -138,6 +139,7 @@ def _fill(
     examples: Sequence[Mapping[str, Tensor]],
     about: Mapping[str, Any],
     runtime: Any,
+    size: int,
 ) -> None:
     """Export into a folder, check it, and write down what was written."""
     logger.info("Exporting the encoder to %s, once.", about["backend"])
@@ -146,17 +148,40 @@ def _fill(
         with torch.no_grad(), _quiet():
             save = runtime.converted(module, values, is_int8=about["weights"] == "int8")
     except Exception as error:  # converters' errors have no base of their own
-        raise EncoderError(
-            f"text_backend: {about['backend']} cannot take this encoder: {first_line(error)} Use "
-            "torch."
-        ) from None
-    save(folder)
-    _require_same(module, runtime.load(folder, precision=about["weights"]), examples[1], about)
+        raise _refusal(error, about) from None
+    try:
+        save(folder)
+        _require_same(module, runtime.load(folder, precision=about["weights"]), examples[1], about)
+    except Exception as error:
+        _require_room(folder, size=size)
+        if isinstance(error, OSError | EncoderError):
+            raise
+        raise _refusal(error, about) from None
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
         sync(path)
     sums = {path.name: [path.stat().st_size, sha256(path)] for path in files}
     write_json(folder / MANIFEST, {**about, "files": sums})
+
+
+def _refusal(error: Exception, about: Mapping[str, Any]) -> EncoderError:
+    return EncoderError(
+        f"text_backend: {about['backend']} cannot take this encoder: {first_line(error)} Use torch."
+    )
+
+
+def _require_room(folder: Path, *, size: int) -> None:
+    """Fail as a file does on a full disk; of it converters say nothing, or lose a file's end.
+
+    Raises:
+        OSError: If there is no room for so many bytes.
+    """
+    room, block = folder / "room", bytes(2**20)
+    with room.open("wb") as file:
+        for begin in range(0, size, len(block)):
+            file.write(block[: size - begin])
+    sync(room)
+    room.unlink()
 
 
 def _require_same(

@@ -112,7 +112,7 @@ def why_not(name: str, error: Exception, *, revision: str | None, known: str) ->
             "It is not in this machine's cache, and the hub may not be asked (HF_HUB_OFFLINE). "
             f"Run `hf download {name}` where there is a network, or give a local path."
         )
-    elif any(isinstance(cause, Exception) and is_out_of_memory(cause) for cause in causes):
+    elif is_out_of_memory(error):
         reason = "Memory does not hold it. Give a smaller model."
     elif is_a(ImportError):
         reason = f"{first_line(error)} Install what it needs, or give another model."

@@ -39,6 +39,8 @@ CASES = [
     if (name, *case) != ("tiny_gpt", "onnx", "int8")
 ]
 LEAST = {"float32": 0.999999, "bf16": 0.9998, "int8": 0.998}  # cosines, also of the real model
+BATCHES = {"float32": 1e-5, "bf16": 4e-3, "int8": 5e-3}  # of an entry; measured: 1.1e-3 and 3.7e-3
+CLEAR = {"float32": 1e-4, "bf16": 0.005, "int8": 0.02}  # measured: all, all, and above 0.007
 TITLES = [f"{word} number {k}" + " and more" * (k % 7) for k in range(16) for word in "ab"]
 TITLES += ["x " * 600]
 TEXTS = ["toy story", "漫画 海贼王", "🎬🍿", "فيلم قديم", "x", "a longer text than all the others"]
@@ -73,36 +75,55 @@ def test_vectors_are_those_of_torch(request, exports, model, backend, dtype) -> 
             assert torch.allclose(plain.vectors, other.vectors, atol=1e-5)
 
 
+@pytest.fixture
+def titles(ml_100k: Path) -> list[str]:
+    """Return titles of films, others that are much alike, and a text that is cut."""
+    rows = (ml_100k / "ml-100k.item").read_text().splitlines()[1:65]
+    return [row.split("\t")[1] for row in rows] + TITLES
+
+
+def likeness(encoding: Encoding) -> torch.Tensor:
+    """Return the cosines of texts with each other, that with themselves apart."""
+    return (encoding.vectors @ encoding.vectors.T).fill_diagonal_(-1)
+
+
 def assert_batches_change_nothing(plain: Encoding, *others: Encoding, dtype: str) -> None:
-    """Compare texts encoded alone and in one batch with what torch in float32 makes of them."""
+    """Compare texts encoded alone and in one batch with what torch in float32 makes of them.
+
+    The text that is most alike is the same in all three where it is more so than the next by what
+    the precision can tell.
+    """
     alone, batched = others
     assert cosine_similarity(plain.vectors, batched.vectors).min() > LEAST[dtype]
     assert plain.truncated == alone.truncated == batched.truncated == 1
-    assert torch.allclose(alone.vectors, batched.vectors, atol=1e-5 if dtype == "float32" else 4e-3)
-    if dtype == "float32":
-        near = [(one.vectors @ one.vectors.T).argsort(1)[:, -5:] for one in others]
-        assert torch.equal(*near)
+    assert torch.allclose(alone.vectors, batched.vectors, atol=BATCHES[dtype])
+    best = likeness(plain).topk(2, dim=1)
+    is_clear = best.values[:, 0] - best.values[:, 1] > CLEAR[dtype]
+    assert is_clear.sum() > 40
+    for one in others:
+        assert torch.equal(likeness(one).argmax(1)[is_clear], best.indices[is_clear, 0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "dtype"), [*EXPORTED, ("torch", "bf16")])
-def test_the_real_model_and_its_batches(minilm, exports, backend, dtype) -> None:
+def test_the_real_model_and_its_batches(minilm, exports, titles, backend, dtype) -> None:
     one, many = (encoder(minilm.spec.name, backend, dtype, exports) for _ in range(2))
     one.budget.tokens, many.budget.tokens = 1, 10_000
     one.model = many.model
-    encoded = [part.encode(TITLES) for part in (minilm, one, many)]
+    encoded = [part.encode(titles) for part in (minilm, one, many)]
     assert_batches_change_nothing(*encoded, dtype=dtype)
 
 
 @pytest.mark.slow
-def test_the_real_model_compiled_and_its_batches(minilm, tmp_path) -> None:
+def test_the_real_model_compiled_and_its_batches(minilm, titles, tmp_path) -> None:
     # In a process of its own, as a user's: the other runtimes bring OpenMP libraries of their own.
     code = """
-import json, sys, torch
+import json, socket, sys, torch
 from recbole_llm.text import models
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.models import EncoderSpec
 models.cpu_has_bf16 = lambda: True
+socket.socket.connect = socket.getaddrinfo = None  # it needs no network either
 texts, made = json.load(sys.stdin), {}
 for dtype in ("float32", "bf16"):
     encoder = TextEncoder(EncoderSpec(dtype=dtype, backend="torch_compiled"))
@@ -111,9 +132,9 @@ for dtype in ("float32", "bf16"):
 torch.save(made, sys.argv[1])
 """
     command = [sys.executable, "-X", "faulthandler", "-c", code, str(tmp_path / "made.pt")]
-    done = subprocess.run(command, input=json.dumps(TITLES), capture_output=True, text=True)
+    done = subprocess.run(command, input=json.dumps(titles), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    plain = minilm.encode(TITLES)
+    plain = minilm.encode(titles)
     made = torch.load(tmp_path / "made.pt", weights_only=False)
     for dtype, encoded in made.items():
         assert_batches_change_nothing(plain, *encoded, dtype=dtype)

@@ -123,7 +123,9 @@ def test_a_full_disk_is_an_error_and_leaves_no_junk(runtime, tmp_path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(StoreError, match=r"8 bytes of exported models.*text_cache_dir"):
+        with pytest.raises(
+            StoreError, match=rf"{2**20 + 8} bytes of exported models.*text_cache_dir"
+        ):
             export(tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 
 from recbole_llm.build import prepare
 from recbole_llm.config import LLMConfig
-from recbole_llm.errors import DataError, EncoderError, OutOfMemoryError, RequestError
+from recbole_llm.errors import DataError, RequestError
 from recbole_llm.quick_start import load_run, run_recbole
-from recbole_llm.text.pair_encoder import PairEncoder
 from recbole_llm.train.classification import class_report
 from recbole_llm.train.engine import Engine
 
@@ -282,42 +281,6 @@ def test_the_report_on_classes_is_that_of_the_definition() -> None:
 def test_a_class_that_is_never_named_has_no_precision() -> None:
     report = class_report(torch.tensor([1.0, 0.0]).numpy(), torch.tensor([0.1, 0.1]).numpy())
     assert report["bought"]["precision"] == 0.0 and report["bought"]["recall"] == 0.0
-
-
-def test_out_of_memory_halves_the_batch_and_then_says_what_to_set(
-    tiny_bert, tmp_path, monkeypatch
-) -> None:
-    settings = write(tmp_path, tastes(20)) | small(tiny_bert, classifier_layers=0, epochs=1)
-    plain = run_recbole("LLMInterestClassifier", "shop", config_dict=settings)
-    forward, most = PairEncoder.forward, 8
-
-    def forward_some(self, tokens):
-        if len(tokens["input_ids"]) > most:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return forward(self, tokens)
-
-    monkeypatch.setattr(PairEncoder, "forward", forward_some)
-    halved = run_recbole("LLMInterestClassifier", "shop", config_dict=settings)
-    # The masks of the encoder's dropout are others, since batches are.
-    assert halved["test_result"] == pytest.approx(plain["test_result"], abs=0.01)
-    log = next(Path(halved["run_dir"]).glob("*.log")).read_text()
-    assert "Out of memory: trying batches of" in log
-    most = 0
-    words = r"memory does not hold one text of \d+ tokens beside .*classifier_layers"
-    with pytest.raises(EncoderError, match=words):
-        run_recbole("LLMInterestClassifier", "shop", config_dict=settings)
-
-
-def test_a_step_that_memory_does_not_hold_names_its_batch(tiny_bert, tmp_path, monkeypatch) -> None:
-    settings = write(tmp_path, tastes(20)) | small(tiny_bert, classifier_layers=0, epochs=1)
-
-    def backward(*_: object, batch: int, **__: object) -> None:
-        if batch == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-    monkeypatch.setattr("recbole_llm.train.optim.Steps.backward", backward)
-    with pytest.raises(OutOfMemoryError, match=r"epoch 0, batch 1: memory does not .*batch_size"):
-        run_recbole("LLMInterestClassifier", "shop", config_dict=settings)
 
 
 @pytest.mark.slow

@@ -89,6 +89,28 @@ def test_batches_hold_each_pair_once_and_no_more_tokens_than_the_budget(tiny_ber
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_out_of_memory_halves_the_batch_and_then_says_what_to_set(
+    tiny_bert, monkeypatch, caplog
+) -> None:
+    bert, forward, most = pair_encoder(tiny_bert).eval(), PairEncoder.forward, 2
+    pairs = PairTokens(bert.tokenizer, TEXTS, max_length=32)
+    joined = [pairs.join([1, 2, 3][:n], 1 + n % 3) for n in (0, 3, 1, 2, 3, 0, 2)]
+    expected = bert.vectors(joined)
+
+    def forward_some(self, tokens):
+        if len(tokens["input_ids"]) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return forward(self, tokens)
+
+    monkeypatch.setattr(PairEncoder, "forward", forward_some)
+    assert torch.allclose(bert.vectors(joined), expected, atol=1e-5)
+    assert bert.budget.tokens < 64 and "Out of memory: trying batches of" in caplog.text
+    most = 0
+    words = r"memory does not hold one text of \d+ tokens beside .*classifier_layers"
+    with pytest.raises(EncoderError, match=words):
+        bert.vectors(joined)
+
+
 @pytest.mark.parametrize(
     ("layers", "trained"), [(0, set()), (1, {"layer.1"}), (2, {"layer.0", "layer.1"})]
 )

@@ -10,7 +10,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_llm import load_run, run_recbole
-from recbole_llm.errors import NonFiniteError, RequestError
+from recbole_llm.errors import NonFiniteError, OutOfMemoryError, RequestError
 from recbole_llm.model.base import InterestModel
 from recbole_llm.plugin import MODELS
 from recbole_llm.train.trainer import InterestTrainer
@@ -52,6 +52,17 @@ def test_a_weight_that_is_not_finite_is_named(toy, monkeypatch) -> None:
 
     monkeypatch.setattr(InterestModel, "calculate_loss", spoiling)
     with pytest.raises(NonFiniteError, match=r"epoch 0, batch 0: .*evolution\.output\.weight"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
+
+
+def test_a_step_that_memory_does_not_hold_names_its_batch(toy, monkeypatch) -> None:
+    def backward(*_: object, batch: int, **__: object) -> None:
+        if batch == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("recbole_llm.train.optim.Steps.backward", backward)
+    words = r"epoch 0, batch 1: memory does not hold a step.*train_batch_size"
+    with pytest.raises(OutOfMemoryError, match=words):
         run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
 
 

@@ -39,6 +39,10 @@ from recbole_llm.train.trainer import InterestTrainer
 UPDATE = "update.json"
 EPOCHS = 5
 FEW = 100  # new targets, of which a warning is given
+FEW_TARGETS = (
+    "%s: only %d targets are new. So few can move the lists of all users: keep the old run beside, "
+    "or wait for more events, or set a lower learning_rate or a higher replay."
+)
 UNEVALUATED = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}  # need no data
 
 
@@ -143,13 +147,8 @@ def fit_partial(
             f"{inter}: every event is the first of its user, so that there is nothing to learn "
             "from. Wait for more events."
         )
-    if windows.num_new.sum() < FEW:
-        getLogger().warning(
-            "%s: only %d targets are new. So few can move the lists of all users: keep the old run "
-            "beside, or wait for more events, or set a lower learning_rate or a higher replay.",
-            inter,
-            windows.num_new.sum(),
-        )
+    if (few := windows.num_new.sum()) < FEW:
+        getLogger().warning(FEW_TARGETS, inter, few)
     init_seed(config["seed"], config["reproducibility"])
     model = grown_model(stored, update.before, update.grown, config=config)
     place = _new_directory(stored, out)

@@ -86,6 +86,15 @@ def test_the_old_run_is_untouched_and_the_new_one_is_the_same_each_time(
     assert names == {"a.log", "config.json", WEIGHTS, "catalogue.safetensors", "update.json"}
 
 
+def test_of_few_events_there_is_a_warning(
+    ring_run, ring_world, write_events, tmp_path, caplog
+) -> None:
+    fit_partial(ring_run, write_events(ring_world.turns()), out=tmp_path / "many", epochs=1)
+    assert "targets are new" not in caplog.text
+    fit_partial(ring_run, write_events(ring_world.turns()[:30]), out=tmp_path / "few", epochs=1)
+    assert "only 30 targets are new" in caplog.text and "keep the old run" in caplog.text
+
+
 def test_without_a_name_the_new_run_is_beside_the_old(ring_run, ring_world, write_events) -> None:
     found = fit_partial(ring_run, write_events(ring_world.turns()[:6]), epochs=1)
     assert Path(found["run_dir"]).parent == ring_run.parent

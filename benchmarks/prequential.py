@@ -37,7 +37,8 @@ from recbole_llm.files import write_files, write_json
 from recbole_llm.pictures import STYLE, picture
 from recbole_llm.provenance import commit
 from recbole_llm.ranking_metrics import Ranking, expected_metric
-from recbole_llm.recommend.recommender import BATCH, Recommender
+from recbole_llm.recommend.ranker import BATCH
+from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.train.blocks import TILE, tile_scores
 from recbole_llm.train.ranking import rank
 

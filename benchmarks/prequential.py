@@ -39,7 +39,7 @@ from recbole_llm.provenance import commit
 from recbole_llm.ranking_metrics import Ranking, expected_metric
 from recbole_llm.recommend.ranker import BATCH
 from recbole_llm.recommend.recommender import Recommender
-from recbole_llm.train.blocks import TILE, tile_scores
+from recbole_llm.train.blocks import SPAN, TILE, ScoreBlocks
 from recbole_llm.train.ranking import rank
 
 RESULTS = Path(__file__).parents[1] / "results" / "prequential"
@@ -129,11 +129,7 @@ def ndcg(stream: Stream, run: Path, cases: np.ndarray, *, work: Path) -> np.ndar
 
 @torch.no_grad()
 def _ranked(recommender: Recommender, interests: torch.Tensor, targets: torch.Tensor) -> Ranking:
-    items = recommender.candidates
-    scores = tile_scores(
-        interests, items.vectors, temperature=items.temperature, offset=items.offset
-    )
-    scores[:, items.twins] = scores[:, items.firsts]
+    scores = ScoreBlocks(interests, recommender.candidates, SPAN)
     return rank(scores, targets, seen=None, list_length=0, place=recommender.place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ from recbole_llm.job_child import train
 
 os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64, COPIES_FOLDER: "0"}  # before any test imports Ray
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles every package anew
-torch.set_num_threads(1)  # two workers run the tests, on two cores
+torch.set_num_threads(1)  # the workers that run the tests fill the cores
 os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
@@ -176,8 +177,12 @@ def fork() -> Iterator[Callable[..., BaseProcess]]:
     """Return a function that calls another in a process of its own, which knows all of this one."""
     started = []
 
+    def call(work: Callable[..., Any], *arguments: Any) -> None:
+        gc.disable()  # runtimes of other tests, once collected, would wait for threads left behind
+        work(*arguments)
+
     def begin(work: Callable[..., Any], *arguments: Any) -> BaseProcess:
-        process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+        process = multiprocessing.get_context("fork").Process(target=call, args=(work, *arguments))
         process.start()
         started.append(process)
         return process

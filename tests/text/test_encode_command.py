@@ -178,6 +178,7 @@ class Deadly:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_on_two_nodes_a_killed_worker_begins_its_shard_again(
     encode, monkeypatch, tmp_path, address, items
 ) -> None:
@@ -212,6 +213,7 @@ def assert_each_text_is_there_once(*, shards: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_on_ray_a_shard_that_kills_its_workers_is_given_up_and_the_next_command_goes_on(
     arguments, encode, capsys, monkeypatch, address
 ) -> None:
@@ -237,6 +239,7 @@ def test_on_ray_a_shard_that_kills_its_workers_is_given_up_and_the_next_command_
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_an_error_of_ray_is_one_line(arguments, capsys, monkeypatch, address) -> None:
     def fail(shards: Any) -> None:
         raise ray.exceptions.ObjectLostError("ab" * 14, "127.0.0.1", "\x1b[36mput\x1b[0m()")
@@ -250,6 +253,7 @@ def test_an_error_of_ray_is_one_line(arguments, capsys, monkeypatch, address) ->
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_on_ray_a_column_that_is_not_there_is_one_line(arguments, capsys, address, items) -> None:
     words = f"--items={items}", "--text_fields=[tilte]"
     assert main([*arguments, "--shards=2", f"--address={address}", *words]) == 2
@@ -258,6 +262,7 @@ def test_on_ray_a_column_that_is_not_there_is_one_line(arguments, capsys, addres
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_on_ray_an_error_of_the_encoder_is_one_line(arguments, capsys, monkeypatch) -> None:
     class NoModel:
         def encode(self, texts: Any) -> None:

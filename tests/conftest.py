@@ -51,11 +51,6 @@ class Canary:
         return (Path.touch, (self.path,))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that use Ray in their own process be the last."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
-
-
 @pytest.fixture
 def canary(tmp_path: Path) -> Canary:
     """Return an object whose pickle makes ``canary.path`` when it is loaded."""

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from recbole_llm.sweep.search import place_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = pytest.mark.slow
 GPUS = "GPU-1a,MIG-2b"
 GRID = {
     "searcher": "grid",

@@ -23,7 +23,7 @@ from recbole_llm.sweep.specs import Sweep
 from recbole_llm.sweep.trial import run_trial
 from recbole_llm.sweep.variants import prepare_all
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = pytest.mark.slow
 SMALL = {
     "item_features": "id", "embedding_size": 8, "hidden_size": 8, "train_batch_size": 8,
     "stopping_step": 1000,

@@ -178,7 +178,6 @@ class Deadly:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_on_two_nodes_a_killed_worker_begins_its_shard_again(
     encode, monkeypatch, tmp_path, address, items
 ) -> None:
@@ -213,7 +212,6 @@ def assert_each_text_is_there_once(*, shards: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_on_ray_a_shard_that_kills_its_workers_is_given_up_and_the_next_command_goes_on(
     arguments, encode, capsys, monkeypatch, address
 ) -> None:
@@ -239,7 +237,6 @@ def test_on_ray_a_shard_that_kills_its_workers_is_given_up_and_the_next_command_
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_an_error_of_ray_is_one_line(arguments, capsys, monkeypatch, address) -> None:
     def fail(shards: Any) -> None:
         raise ray.exceptions.ObjectLostError("ab" * 14, "127.0.0.1", "\x1b[36mput\x1b[0m()")
@@ -253,7 +250,6 @@ def test_an_error_of_ray_is_one_line(arguments, capsys, monkeypatch, address) ->
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_on_ray_a_column_that_is_not_there_is_one_line(arguments, capsys, address, items) -> None:
     words = f"--items={items}", "--text_fields=[tilte]"
     assert main([*arguments, "--shards=2", f"--address={address}", *words]) == 2
@@ -262,7 +258,6 @@ def test_on_ray_a_column_that_is_not_there_is_one_line(arguments, capsys, addres
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_on_ray_an_error_of_the_encoder_is_one_line(arguments, capsys, monkeypatch) -> None:
     class NoModel:
         def encode(self, texts: Any) -> None:

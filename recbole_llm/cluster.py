@@ -23,6 +23,9 @@ OWN_CLUSTER = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0
 # Under ``uv run`` Ray would copy the working folder, .venv and all, to start workers from there:
 # gigabytes and minutes, for what every machine has.
 COPIES_FOLDER = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+# Threads that Ray leaves behind would connect anew, to any cluster that is about, and a process
+# that is connected ends in silence when the cluster does.
+CONNECTS_ANEW = "RAY_ENABLE_AUTO_CONNECT"
 TOKEN = "RAY_AUTH_TOKEN"
 TLS = "RAY_USE_TLS"
 LOOPBACK = "127.0.0.1"
@@ -95,6 +98,7 @@ def _connected(address: str | None) -> Any:
     elif address != "auto":
         _require_answer(address)
     os.environ.setdefault(COPIES_FOLDER, "0")
+    os.environ[CONNECTS_ANEW] = "0"
     try:
         import ray
     except ImportError:

@@ -22,11 +22,12 @@ import torch
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from recbole_llm.cluster import COPIES_FOLDER, OWN_CLUSTER, TOKEN
+from recbole_llm.cluster import CONNECTS_ANEW, COPIES_FOLDER, OWN_CLUSTER, TOKEN
 from recbole_llm.job import Job, Outcome, failure
 from recbole_llm.job_child import train
 
-os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64, COPIES_FOLDER: "0"}  # before any test imports Ray
+os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64}  # before any test imports Ray
+os.environ |= {COPIES_FOLDER: "0", CONNECTS_ANEW: "0"}
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles every package anew
 torch.set_num_threads(1)  # the workers that run the tests fill the cores
 os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start
@@ -178,7 +179,7 @@ def fork() -> Iterator[Callable[..., BaseProcess]]:
     started = []
 
     def call(work: Callable[..., Any], *arguments: Any) -> None:
-        gc.disable()  # runtimes of other tests, once collected, would wait for threads left behind
+        gc.disable()  # OpenVINO's models, once collected, would wait for threads left behind
         work(*arguments)
 
     def begin(work: Callable[..., Any], *arguments: Any) -> BaseProcess:

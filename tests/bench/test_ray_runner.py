@@ -16,7 +16,7 @@ import pytest
 
 from recbole_llm.bench.ray_runner import RayRunner
 from recbole_llm.bench.results import read_failures, read_records
-from recbole_llm.cluster import COPIES_FOLDER
+from recbole_llm.cluster import CONNECTS_ANEW, COPIES_FOLDER
 from recbole_llm.errors import RequestError
 
 
@@ -74,17 +74,22 @@ def test_a_cluster_that_is_not_there_is_refused(monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_under_uv_no_folder_is_copied(tmp_path: Path) -> None:
+def test_under_uv_no_folder_is_copied_and_nothing_connects_anew(tmp_path: Path) -> None:
     """Ray would take the working folder along, which may hold an environment of gigabytes."""
     code = (
         "from recbole_llm.cluster import cluster\n"
         "with cluster(None) as ray:\n"
-        "    print('working_dir', ray.get_runtime_context().runtime_env.get('working_dir'))"
+        "    print('working_dir', ray.get_runtime_context().runtime_env.get('working_dir'))\n"
+        "try:\n"
+        "    ray.put(1)\n"
+        "except Exception:\n"
+        "    print('is connected', ray.is_initialized())"
     )
-    env = {name: value for name, value in os.environ.items() if name != COPIES_FOLDER}
+    ours = (COPIES_FOLDER, CONNECTS_ANEW)
+    env = {name: value for name, value in os.environ.items() if name not in ours}
     words = ["uv", "run", "--no-project", "--python", sys.executable, "python", "-c", code]
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "working_dir None"
+    assert done.stdout.splitlines()[-2:] == ["working_dir None", "is connected False"]
 
 
 @pytest.mark.slow
@@ -127,7 +132,7 @@ def test_ray_runs_what_can_run_and_listens_on_this_machine_only(
 def _is_run(process: psutil.Process, runs: Path) -> bool:
     try:
         files = [file.path for file in process.open_files()]
+        is_child = "recbole_llm.job_child" in " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-    is_child = "recbole_llm.job_child" in " ".join(process.cmdline())
     return is_child and any(path.startswith(str(runs / "killed")) for path in files)

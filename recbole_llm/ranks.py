@@ -19,7 +19,7 @@ from recbole_llm.files import atomic_path
 RANKS = "ranks.csv.gz"
 COLUMNS = ("user", "item", "above", "ties", "candidates", "popularity", "history")
 OLD_COLUMNS = COLUMNS[:5]  # of runs made before
-DIGITS = 10  # of a digest: among 100,000 users two have the same with a chance of .5 %
+DIGITS = 10  # of a digest; more where two users of a dataset would have the same
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,23 @@ def pack(ranks: Ranks) -> bytes:
     return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
-def digest(raw: str, *, dataset: str) -> str:
+def digest(raw: str, *, dataset: str, digits: int = DIGITS) -> str:
     """Return what stands for a user or an item of a dataset in the ranks of a record."""
-    return hashlib.sha256(f"{dataset}\t{raw}".encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(f"{dataset}\t{raw}".encode()).hexdigest()[:digits]
 
 
 def under_digests(ranks: Ranks, *, dataset: str) -> Ranks:
     """Return ranks with digests for ids, sorted by the user's: results copy nothing of the data.
 
     Whoever has the data joins them by :func:`digest`.
-
-    Raises:
-        ValueError: If two users have one digest.
     """
+    raw, digits = {*ranks.users, *ranks.users_without_case}, DIGITS
+    while len({digest(user, dataset=dataset, digits=digits) for user in raw}) < len(raw):
+        digits += 1
     users, items, rest = (
-        np.array([digest(one, dataset=dataset) for one in ids])
+        np.array([digest(one, dataset=dataset, digits=digits) for one in ids])
         for ids in (ranks.users, ranks.items, ranks.users_without_case)
     )
-    if len({*users, *rest}) < len({*ranks.users, *ranks.users_without_case}):
-        raise ValueError(f"{dataset}: two users have one digest of {DIGITS} digits.")
     order = np.argsort(users, kind="stable")
     counts: dict[str, Any] = {
         name: None if (part := getattr(ranks, name)) is None else part[order]

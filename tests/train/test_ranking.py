@@ -17,10 +17,12 @@ from recbole_llm.train.ranking import best_items, rank
 INF = math.inf
 
 
-def ranked(rows: list[list[float]], targets: list[int], *, seen=None, length: int = 0) -> Ranking:
+def ranked(
+    rows: list[list[float]], targets: list[int], *, seen=None, length: int = 0, only=None
+) -> Ranking:
     """Rank rows of scores; the first column is padding."""
-    blocks = whole(torch.tensor(rows))
-    return rank(blocks, torch.tensor(targets), seen=seen, list_length=length, place="here")
+    blocks, where = whole(torch.tensor(rows)), torch.tensor(targets)
+    return rank(blocks, where, seen=seen, list_length=length, place="here", only=only)
 
 
 def whole(scores: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
@@ -53,27 +55,13 @@ def test_what_was_seen_is_no_candidate_but_a_repeated_target_is() -> None:
 def test_only_some_items_and_the_target_are_candidates() -> None:
     rows = [[9.0, 4.0, 3.0, 2.0, 2.0, 1.0]] * 3
     only = torch.tensor([True, False, True, False, True, True])  # padding is none even so
-    found = rank(
-        whole(torch.tensor(rows)),
-        torch.tensor([4, 5, 1]),
-        seen=None,
-        list_length=2,
-        place="",
-        only=only,
-    )
+    found = ranked(rows, [4, 5, 1], length=2, only=only)
     assert found.above.tolist() == [1, 2, 0]  # item 2; items 2 and 4; the target is one of none
     assert found.ties.tolist() == [0, 0, 0]  # item 3 is no candidate
     assert found.candidates.tolist() == [3, 3, 4]
     assert found.lists[0].tolist() == [2, 4]
     seen = torch.tensor([0, 1, 1]), torch.tensor([2, 2, 3])
-    found = rank(
-        whole(torch.tensor(rows)),
-        torch.tensor([4, 5, 1]),
-        seen=seen,
-        list_length=0,
-        place="",
-        only=only,
-    )
+    found = ranked(rows, [4, 5, 1], seen=seen, only=only)
     assert found.above.tolist() == [0, 1, 0] and found.candidates.tolist() == [2, 2, 4]
 
 

@@ -205,6 +205,12 @@ def test_of_two_processes_one_exports_and_the_other_waits(runtime, tmp_path, for
     assert child.exitcode == 0 and not list(cache.glob("models/*.corrupt-*"))
 
 
+def in_a_process(code: str, runtime: Runtime, hub: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, runtime.name, runtime.dtype, "cache"]
+    env = os.environ | {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
 OUT_OF_MEMORY = """
 import json, random, resource, sys, torch
 from pathlib import Path
@@ -230,9 +236,32 @@ print(json.dumps([halvings, (received - expected).abs().max().item()]))
 
 def test_a_runtime_out_of_memory_is_tried_with_half_the_batch(runtime, hub, tmp_path) -> None:
     runtime.copy(tmp_path / "cache")
-    command = [sys.executable, "-c", OUT_OF_MEMORY, runtime.name, runtime.dtype, "cache"]
-    env = os.environ | {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    done = in_a_process(OUT_OF_MEMORY, runtime, hub)
     assert done.returncode == 0, done.stderr
     halvings, difference = json.loads(done.stdout)
     assert halvings > 0 and difference < 1e-5, done.stderr
+
+
+SIGNAL_AFTER_TWO = """
+import gc, os, signal, sys
+from pathlib import Path
+from recbole_llm.text.encoders import TextEncoder
+from recbole_llm.text.models import EncoderSpec
+backend, dtype, cache = sys.argv[1:]
+spec = EncoderSpec(name="somebody/tiny", backend=backend, dtype=dtype)
+first, second = (TextEncoder(spec, cache=cache) for _ in range(2))
+for encoder in (first, second):
+    encoder.encode(["toy story"])
+del encoder, first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_signal_is_heard_when_two_models_have_gone(runtime, hub, tmp_path) -> None:
+    runtime.copy(tmp_path / "cache")
+    done = in_a_process(SIGNAL_AFTER_TWO, runtime, hub)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +64,30 @@ def converted(module: Any, values: tuple[Tensor, ...], *, is_int8: bool) -> Save
     return save
 
 
-def load(folder: Path, *, precision: str) -> Run:
-    """Return what runs an exported module in a precision."""
+@cache
+def _core() -> Any:
+    """Return the one core of this process.
+
+    Each core of OpenVINO 2026.4 puts up a stack for the thread's signals, and puts back the one
+    before when it goes. Of two, the first to go leaves the other to put back what is no longer
+    there; the next signal, be it an interrupt or a child's end, then kills the process.
+    """
     import openvino
 
     core = openvino.Core()
     core.set_property({"ENABLE_MMAP": False})  # the file may go while the model is in use
+    return core
+
+
+def load(folder: Path, *, precision: str) -> Run:
+    """Return what runs an exported module in a precision."""
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK if precision == "int8" else 0,
     }
-    request = core.compile_model(folder / MODEL, "CPU", options).create_infer_request()
+    request = _core().compile_model(folder / MODEL, "CPU", options).create_infer_request()
 
     def run(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         # Of OpenVINO 2026.4, calling the model keeps an error, such as memory that ran out, to

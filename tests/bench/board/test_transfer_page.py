@@ -33,7 +33,7 @@ def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Return the function that writes the table of the records below a folder."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     transfer = runpy.run_path(str(BENCHMARKS / "pages.py"))["transfer"]
-    transfer.__globals__["ROOT"] = tmp_path
+    monkeypatch.setitem(transfer.__globals__, "ROOT", tmp_path)
     return transfer
 
 

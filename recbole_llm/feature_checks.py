@@ -164,7 +164,7 @@ def classifier_problems(settings: Mapping[str, Any]) -> list[str]:
         problems.append(
             "benchmark_filename: a classifier finds histories in one .inter file. Leave it out."
         )
-    threshold, args = settings.get("threshold"), settings["eval_args"]
+    args = settings["eval_args"]
     modes = args.get("mode", "full") if isinstance(args, Mapping) else "full"
     modes = set(modes.values()) if isinstance(modes, Mapping) else {modes}
     if "full" in modes:
@@ -172,8 +172,21 @@ def classifier_problems(settings: Mapping[str, Any]) -> list[str]:
             "eval_args.mode: a classifier reads each pair of texts, which is too slow to rank all "
             "items. Use labeled, or uniN."
         )
+    return problems + _label_problems(settings, modes=modes)
+
+
+def _label_problems(settings: Mapping[str, Any], *, modes: set[Any]) -> list[str]:
+    """Return where labels are made in no way, in two, or of a column that is needed for itself."""
+    problems = []
+    threshold, args = settings.get("threshold"), settings["eval_args"]
     if threshold is not None and not (isinstance(threshold, Mapping) and len(threshold) == 1):
         problems.append(f"threshold: must be one column and its value, received {threshold!r}.")
+    needed = {settings.get(f"{name}_FIELD") for name in ("USER_ID", "ITEM_ID", "TIME")}
+    if isinstance(threshold, Mapping) and needed & set(threshold):
+        problems.append(
+            "threshold: takes the place of its column, and that of users, items or times is needed "
+            f"for itself. Name another, or copy it; received {threshold!r}."
+        )
     draws = settings.get("train_neg_sample_args") is not None or modes - {"full", "labeled"}
     if threshold is not None and draws:
         problems.append(

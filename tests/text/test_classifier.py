@@ -227,6 +227,7 @@ def test_negatives_may_be_drawn_where_nothing_is_rated(tiny_bert, tmp_path) -> N
         ({"text_backend": "onnx"}, "needs gradients, which onnx has not"),
         ({"eval_args": {"mode": "uni1"}}, "threshold: makes the labels, and so do drawn"),
         ({"threshold": {"a": 1, "b": 2}}, "threshold: must be one column"),
+        ({"threshold": {"timestamp": 4}}, "threshold: takes the place of its column"),
         ({"classifier_layers": -1}, "classifier_layers: must be greater"),
         ({"classifier_history": "liked"}, "classifier_history: unknown choice 'liked'"),
         ({"text_dim": 8}, "text_dim: is for vectors"),

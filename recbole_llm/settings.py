@@ -66,7 +66,7 @@ class Settings(BaseModel):
     """What they add is scaled by lora_alpha / lora_rank."""
     prefix_length: int = Field(default=8, ge=1)
     """Vectors that text_tuning: prefix puts before the keys and values of every layer."""
-    text_learning_rate: float = Field(default=1e-4, gt=0, le=1, allow_inf_nan=False)
+    text_learning_rate: float = Field(default=1e-5, gt=0, le=1, allow_inf_nan=False)
     """Learning rate of the encoder's weights; learning_rate is that of all others."""
     text_warmup_steps: int = Field(default=0, ge=0)
     """Steps over which it rises to its value; warmup_steps is that of all others."""

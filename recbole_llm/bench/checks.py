@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_llm.bench.specs import RunSpec, expand
-from recbole_llm.bench.suite import Suite, read_suite
+from recbole_llm.bench.suite import Head, ModelRow, Suite, read_suite
 from recbole_llm.checks import problems_of
 from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file
@@ -88,12 +88,13 @@ def _layer_problems(suite: Suite) -> Iterator[tuple[str, str]]:
     layers |= {f"rulers.{name}": settings for name, settings in suite.rulers.items()}
     layers |= {f"datasets.{name}": settings for name, settings in suite.datasets.items()}
     layers |= {f"sources.{name}.settings": one.settings for name, one in suite.sources.items()}
-    layers |= {f"heads.{name}.settings": head.settings for name, head in suite.heads.items()}
     layers |= {f"encoders.{name}.settings": one.settings for name, one in suite.encoders.items()}
-    for label, row in suite.models.items():
-        layers[f"models.{label}.settings"] = row.settings
+    rows: dict[str, Head | ModelRow] = {f"heads.{name}": one for name, one in suite.heads.items()}
+    rows |= {f"models.{label}": row for label, row in suite.models.items()}
+    for place, row in rows.items():
+        layers[f"{place}.settings"] = row.settings
         for name, settings in row.settings_on.items():
-            layers[f"models.{label}.settings_on.{name}"] = settings
+            layers[f"{place}.settings_on.{name}"] = settings
     for place, settings in layers.items():
         for problem in problems_of(settings):
             yield place, problem

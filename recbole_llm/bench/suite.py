@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,6 +104,8 @@ class Head(Strict):
     """A model of ours."""
     settings: SettingsOf = {}
     """What differs from the model's defaults."""
+    settings_on: dict[str, SettingsOf] = {}
+    """What differs on a dataset."""
 
 
 class EncoderRow(Strict):
@@ -173,7 +176,12 @@ class Suite(Strict):
         return [
             (
                 f"{name}, {encoder}",
-                ModelRow(model=head.model, role=row.role, settings=head.settings | row.settings),
+                ModelRow(
+                    model=head.model,
+                    role=row.role,
+                    settings=head.settings | row.settings,
+                    settings_on=head.settings_on,
+                ),
             )
             for name, head in self.heads.items()
             for encoder, row in self.encoders.items()
@@ -228,13 +236,20 @@ def _name_problems(suite: Suite) -> list[str]:
             problems.append(f"models.{label}.init_from: {known}")
         named = {"datasets": row.datasets or (), "settings_on": row.settings_on, "skip": row.skip}
         named |= {"best": row.best if isinstance(row.best, dict) else ()}
-        problems += [
-            f"models.{label}.{key}: {unknown_name('dataset of the suite', name, suite.datasets)}"
-            for key, names in named.items()
-            for name in names
-            if name not in suite.datasets
-        ]
+        for key, names in named.items():
+            problems += _dataset_problems(suite, names, place=f"models.{label}.{key}")
+    for name, head in suite.heads.items():
+        place = f"heads.{name}.settings_on"
+        problems += _dataset_problems(suite, head.settings_on, place=place)
     return problems
+
+
+def _dataset_problems(suite: Suite, names: Iterable[str], *, place: str) -> list[str]:
+    return [
+        f"{place}: {unknown_name('dataset of the suite', name, suite.datasets)}"
+        for name in names
+        if name not in suite.datasets
+    ]
 
 
 def _row_problems(suite: Suite) -> list[str]:

@@ -14,7 +14,11 @@ from recbole_llm.errors import RequestError
 
 HEADS = {
     "linear": {"model": "LLMInterestLinear", "settings": {"item_features": "text", "epochs": 3}},
-    "LSTM": {"model": "LLMInterestLSTM", "settings": {"item_features": "text"}},
+    "LSTM": {
+        "model": "LLMInterestLSTM",
+        "settings": {"item_features": "text"},
+        "settings_on": {"toy": {"hidden_size": 8}},
+    },
 }
 ENCODERS = {
     "raw": {"settings": {"whitening": "none", "epochs": 5}},
@@ -34,11 +38,13 @@ BY_HAND = {
     "LSTM, raw": {
         "model": "LLMInterestLSTM",
         "settings": {"item_features": "text", "whitening": "none", "epochs": 5},
+        "settings_on": {"toy": {"hidden_size": 8}},
     },
     "LSTM, hashing": {
         "model": "LLMInterestLSTM",
         "role": "baseline",
         "settings": {"item_features": "text", "text_encoder": "hashing"},
+        "settings_on": {"toy": {"hidden_size": 8}},
     },
 }
 
@@ -89,6 +95,9 @@ def test_rows_of_heads_are_rows_for_a_claim_and_for_a_row_that_re_ranks(write_su
          ["encoders.E5: unknown key 'text_encoder'. Known: role, settings."]),
         ({**BOTH, "heads": {**HEADS, "RNN": {"settings": {}}}},
          ["heads.RNN.model: is missing. Write it."]),
+        ({**BOTH, "heads": {"RNN": {"model": "LLMInterestRNN", "settings_on": {"toi": {}}}}},
+         ["heads.RNN.settings_on: unknown dataset of the suite 'toi'. Did you mean 'toy'? Known: "
+          "toy."]),
         ({**BOTH, "encoders": {"E5": {"settings": {"data_path": "x"}}}},
          ["encoders.E5.settings: cannot hold data_path (it is of one machine, and changes no "
           "number), received {'data_path': 'x'}."]),
@@ -100,11 +109,15 @@ def test_what_is_wrong_is_said_with_its_place(write_suite, parts, problems) -> N
 
 def test_a_wrong_setting_is_said_once_where_it_is_written(write_suite, toy_data) -> None:
     encoders = {"raw": {"settings": {"whitening": "zac"}}, "E5": {"settings": {"text_dmi": 2}}}
+    heads = {"RNN": {"model": "LLMInterestRNN", "settings_on": {"toy": {"hiden_size": 8}}}}
     with pytest.raises(RequestError) as caught:
-        check_suite(write_suite(**BOTH | {"encoders": encoders}), data_path=toy_data)
+        check_suite(
+            write_suite(**BOTH | {"encoders": encoders, "heads": heads}), data_path=toy_data
+        )
     _, *lines = str(caught.value).splitlines()
     assert [line.partition(" or ")[0] for line in lines] == [
         "  - encoders.raw.settings: whitening: unknown choice 'zac'. Did you mean 'zca'? Known: "
         "none, pca, standard, zca.",
         "  - encoders.E5.settings: unknown setting 'text_dmi'. Did you mean 'text_dim'",
+        "  - heads.RNN.settings_on.toy: unknown setting 'hiden_size'. Did you mean 'hidden_size'",
     ]

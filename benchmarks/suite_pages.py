@@ -16,7 +16,7 @@ from recbole_llm.ranks import read_ranks
 from recbole_llm.slices import metrics_over_items
 
 ROOT = Path(__file__).parents[1]
-TUNED = ("frozen", "last_layers", "lora", "lora, slow")
+TUNED = ("frozen", "last_layers", "lora", "lora, fast")
 SHARES = ("zero-shot", "1 %", "5 %", "10 %", "all users")  # of docs/transfer.md
 
 

@@ -177,7 +177,8 @@ class TextEncoder:
     def _vectors(self, tokens: dict[str, list[list[int]]]) -> Tensor:
         """Return the vectors of tokenised texts, ``(n, D)``."""
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        with tqdm(total=len(lengths), desc="Encode", disable=not self.show_progress) as progress:
+        bar = tqdm(total=len(lengths), desc="Encode", disable=not self.show_progress)
+        with torch.no_grad(), bar as progress:
             read = functools.partial(self._forward, tokens)
             return self.budget.apply(read, lengths, remedy=REMEDY, progress=progress)
 

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import torch
 from torch import nn
 
 from recbole_llm.errors import EncoderError, StoreError
+from recbole_llm.hardware import is_out_of_memory
 from recbole_llm.text.exports import exported
+from recbole_llm.text.runtimes import openvino
 
 EXAMPLES = [{"input_ids": torch.arange(1, 3 * length + 1).reshape(3, length)} for length in (4, 7)]
 
@@ -151,3 +154,29 @@ def test_killed_while_exporting_leaves_nothing_that_is_read(runtime, tmp_path, f
     child.join()
     assert export(cache) == [3.0, 6.0] and runtime.calls == 2
     assert len([path for path in cache.iterdir() if path.suffix != ".lock"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"), [("can't alloc", RuntimeError), ("Broken promise", MemoryError)]
+)
+def test_a_request_of_openvino_that_failed_is_not_used_again(
+    tmp_path, monkeypatch, words, kind
+) -> None:
+    (tmp_path / openvino.MODEL).touch()
+    requests = [Mock(), Mock()]
+    requests[0].wait.side_effect = RuntimeError(words)
+    requests[1].get_output_tensor().data = np.ones(2)
+    core = Mock()
+    core.compile_model().create_infer_request.side_effect = requests
+    monkeypatch.setattr(openvino, "_core", lambda: core)
+    run = openvino.load(tmp_path, precision="float32")
+    with pytest.raises(kind, match=words) as caught:
+        run({})
+    assert is_out_of_memory(caught.value)
+    assert run({}).tolist() == run({}).tolist() == [1, 1]  # by the other request, both times
+    requests[1].wait.side_effect = RuntimeError(words)
+    (tmp_path / openvino.MODEL).unlink()
+    with pytest.raises(kind):
+        run({})
+    with pytest.raises(EncoderError, match=r"memory ran out.*Set text_cache_dir"):
+        run({})

@@ -1,4 +1,4 @@
-"""Faults of the cache and the machine with exports to ONNX Runtime and OpenVINO themselves."""
+"""Faults of cache, memory and machine with each backend itself, not with what stands in for it."""
 
 from __future__ import annotations
 
@@ -83,8 +83,9 @@ def runtime(request, hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_counted_yet(runtime: Runtime) -> None:
-    runtime.calls = 0
+def _nothing_is_counted_yet(request: pytest.FixtureRequest) -> None:
+    if "runtime" in request.fixturenames:
+        request.getfixturevalue("runtime").calls = 0
 
 
 def largest(folder: Path) -> Path:
@@ -205,8 +206,8 @@ def test_of_two_processes_one_exports_and_the_other_waits(runtime, tmp_path, for
     assert child.exitcode == 0 and not list(cache.glob("models/*.corrupt-*"))
 
 
-def in_a_process(code: str, runtime: Runtime, hub: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, runtime.name, runtime.dtype, "cache"]
+def in_a_process(code: str, *case: str, hub: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *case, "cache"]
     env = os.environ | {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
@@ -234,12 +235,21 @@ print(json.dumps([halvings, (received - expected).abs().max().item()]))
 """
 
 
-def test_a_runtime_out_of_memory_is_tried_with_half_the_batch(runtime, hub, tmp_path) -> None:
-    runtime.copy(tmp_path / "cache")
-    done = in_a_process(OUT_OF_MEMORY, runtime, hub)
+def assert_half_is_tried(*case: str, hub: Path) -> None:
+    done = in_a_process(OUT_OF_MEMORY, *case, hub=hub)
     assert done.returncode == 0, done.stderr
     halvings, difference = json.loads(done.stdout)
     assert halvings > 0 and difference < 1e-5, done.stderr
+
+
+def test_a_runtime_out_of_memory_is_tried_with_half_the_batch(runtime, hub, tmp_path) -> None:
+    runtime.copy(tmp_path / "cache")
+    assert_half_is_tried(runtime.name, runtime.dtype, hub=hub)
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch_compiled"])
+def test_torch_out_of_memory_is_tried_with_half_the_batch(hub, backend) -> None:
+    assert_half_is_tried(backend, "float32", hub=hub)
 
 
 SIGNAL_AFTER_TWO = """
@@ -263,5 +273,5 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 def test_a_signal_is_heard_when_two_models_have_gone(runtime, hub, tmp_path) -> None:
     runtime.copy(tmp_path / "cache")
-    done = in_a_process(SIGNAL_AFTER_TWO, runtime, hub)
+    done = in_a_process(SIGNAL_AFTER_TWO, runtime.name, runtime.dtype, hub=hub)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

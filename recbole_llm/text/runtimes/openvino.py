@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_llm.errors import EncoderError
 from recbole_llm.text.backends import Run, Save
 
 PACKAGES = ("openvino", "nncf")
@@ -79,6 +80,20 @@ def _core() -> Any:
     return core
 
 
+def _request(folder: Path, options: Mapping[str, Any]) -> Any:
+    """Return what runs an exported module.
+
+    Raises:
+        EncoderError: If memory ran out, and the file was of a folder that is gone.
+    """
+    if not (folder / MODEL).is_file():
+        raise EncoderError(
+            "text_backend: memory ran out, and the exported model could not be kept to begin "
+            "again. Set text_cache_dir to a folder that can be written."
+        )
+    return _core().compile_model(folder / MODEL, "CPU", dict(options)).create_infer_request()
+
+
 def load(folder: Path, *, precision: str) -> Run:
     """Return what runs an exported module in a precision."""
     options: dict[str, Any] = {
@@ -87,14 +102,23 @@ def load(folder: Path, *, precision: str) -> Run:
         "PERFORMANCE_HINT": "LATENCY",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": BLOCK if precision == "int8" else 0,
     }
-    request = _core().compile_model(folder / MODEL, "CPU", options).create_infer_request()
+    requests = [_request(folder, options)]
 
     def run(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        request = requests.pop() if requests else _request(folder, options)
         # Of OpenVINO 2026.4, calling the model keeps an error, such as memory that ran out, to
         # itself and returns the states of the call before.
-        request.start_async(dict(arrays), share_inputs=True)
-        request.wait()
+        try:
+            request.start_async(dict(arrays), share_inputs=True)
+            request.wait()
+        except RuntimeError as error:
+            # The request is not used again: once memory ran out it may give other states. A kernel
+            # of that shape that could not be made stays a broken promise in this process.
+            if "Broken promise" in str(error):
+                raise MemoryError(str(error)) from None
+            raise
         states: np.ndarray = request.get_output_tensor(0).data.copy()
+        requests.append(request)
         return states
 
     return run

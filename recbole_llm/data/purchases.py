@@ -17,6 +17,7 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_llm.atomic import read_header
 from recbole_llm.data.dataset import EVENT, ExactOrder
 from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.data.features import catalogue_texts
@@ -60,12 +61,11 @@ class PurchaseDataset(ExactOrder, Dataset):
     """
 
     def _set_label_by_threshold(self) -> None:
-        threshold = self.config["threshold"]
-        for field in threshold or ():
+        for field in self.config["threshold"] or ():
             if field not in self.inter_feat:
+                known = unknown_name("column", field, self._columns_of_file())
                 raise DataError(
-                    f"threshold: {unknown_name('column', field, self.inter_feat.columns)} It must "
-                    "be a column of the .inter file that load_col loads."
+                    f"threshold: {known} It must be a column of the .inter file that is loaded."
                 )
         super()._set_label_by_threshold()
         modes = set(self.config["eval_args"]["mode"].values())
@@ -76,6 +76,11 @@ class PurchaseDataset(ExactOrder, Dataset):
                 "what was bought. Set threshold, as {rating: 4}, or draw negatives: "
                 "train_neg_sample_args and eval_args.mode uni1."
             )
+
+    def _columns_of_file(self) -> list[str]:
+        file = Path(self.dataset_path) / f"{self.dataset_name}.inter"
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        return list(read_header(file, separator=separator, encoding=encoding))
 
     def _is_put_in_order(self) -> bool:
         return True  # histories need it, however the data is split

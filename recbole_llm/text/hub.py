@@ -107,6 +107,10 @@ def why_not(name: str, error: Exception, *, revision: str | None, known: str) ->
             "There is no such folder here, and the hub has no such model or hides it. Check the "
             "name; for a private model run `hf auth login`."
         )
+    elif is_a(errors.HFValidationError):
+        reason = (
+            f"There is no such folder here, and it is no id of the hub. Give one, or {known!r}."
+        )
     elif is_a(errors.OfflineModeIsEnabled):
         reason = (
             "It is not in this machine's cache, and the hub may not be asked (HF_HUB_OFFLINE). "

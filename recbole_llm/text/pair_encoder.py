@@ -96,7 +96,8 @@ class PairEncoder(nn.Module):
             stack: Any = max(lists, key=len, default=nn.ModuleList())
             if layers > len(stack):
                 raise EncoderError(
-                    f"classifier_layers: {name} has {len(stack)} layers, received {layers}."
+                    f"classifier_layers: {name} has {len(stack)} layers, received {layers}. Use at "
+                    f"most {len(stack)}."
                 )
             tuned = {id(p) for layer in stack[len(stack) - layers :] for p in layer.parameters()}
             places = [at for at, (_, p) in enumerate(named) if id(p) in tuned]

@@ -249,6 +249,10 @@ def test_a_wrong_request_is_one_clear_problem(settings, words: str) -> None:
     ("settings", "words"),
     [
         ({"threshold": {"ratin": 4}}, "Did you mean 'rating'"),
+        (  # a column that only the threshold would have loaded
+            {"threshold": {"ratin": 4}, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}},
+            "Did you mean 'rating'",
+        ),
         ({"threshold": None}, "there is no column 'label' .* Set threshold"),
     ],
 )

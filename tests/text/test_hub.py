@@ -104,7 +104,7 @@ def test_which_commit_the_cache_has(hub_cache, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["./no-such", "/no/such/path", "a/b/c"])
 def test_a_path_that_does_not_exist_is_one_line(name: str) -> None:
-    with pytest.raises(EncoderError, match="cannot be loaded") as caught:
+    with pytest.raises(EncoderError, match="cannot be loaded: There is no such folder") as caught:
         TextEncoder(spec(name)).encode(["toy"])
     assert "\n" not in str(caught.value)
 

@@ -126,7 +126,9 @@ def test_the_last_layers_are_trained_and_only_they_are_kept(deep_bert, layers, t
 
 
 def test_more_layers_than_there_are_is_an_error(deep_bert) -> None:
-    with pytest.raises(EncoderError, match=r"classifier_layers: .* has 2 layers, received 3"):
+    with pytest.raises(
+        EncoderError, match=r"classifier_layers: .* has 2 layers, received 3. Use at most 2"
+    ):
         pair_encoder(deep_bert, layers=3)
 
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 AnyCase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+PAIR = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
+
+
+def _intervals(value: Any) -> str:
+    """Return intervals as text; one that RecBole cannot read it leaves out with a warning."""
+    text = str(value)  # a closed one may have become a list, which RecBole reads as well
+    try:
+        pairs = [PAIR.fullmatch(part.strip()) for part in text.split(";")]
+        is_sound = all(pair and float(pair[1]) <= float(pair[2]) for pair in pairs)
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise ValueError("must be intervals, as [5,inf) or [1,3];(7,9]")
+    return text
 
 
 class RecBoleBounds(BaseModel):
@@ -34,7 +49,10 @@ class RecBoleBounds(BaseModel):
     train_neg_sample_args: dict[str, Any] | None = None
     load_col: dict[str, list[str] | None] | None = None
     unload_col: dict[str, list[str]] | None = None
-    val_interval: dict[str, str] | None = None
+    val_interval: dict[str, Any] | None = None
+    user_inter_num_interval: str | None = None
+    item_inter_num_interval: str | None = None
+    rm_dup_inter: Literal["first", "last"] | None = None
     clip_grad_norm: dict[str, float | int] | None = None
     field_separator: str = Field(default="\t", min_length=1)
     seq_separator: str = Field(default=" ", min_length=1)
@@ -44,9 +62,19 @@ class RecBoleBounds(BaseModel):
     state: Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase] = "info"
     data_path: str = ""
     checkpoint_dir: str = ""
+    worker: int = Field(default=0, ge=0)
+    loss_decimal_place: int = Field(default=4, ge=0)
+    metric_decimal_place: int = Field(default=4, ge=0)
     use_gpu: bool = True
     reproducibility: bool = True
     show_progress: bool = True
+    shuffle: bool = True
+    enable_amp: bool | None = None
+    enable_scaler: bool = False
+    require_pow: bool = False
+    repeatable: bool = False
+    valid_metric_bigger: bool = True
+    log_wandb: bool = False
 
     @field_validator("topk", mode="before")
     @classmethod
@@ -55,3 +83,16 @@ class RecBoleBounds(BaseModel):
         if not cutoffs or any(type(k) is not int or k < 1 for k in cutoffs):
             raise ValueError("must be a positive integer or a list of them")
         return topk
+
+    @field_validator("user_inter_num_interval", "item_inter_num_interval", mode="before")
+    @classmethod
+    def _readable(cls, intervals: Any) -> Any:
+        return None if intervals is None else _intervals(intervals)
+
+    @field_validator("val_interval")
+    @classmethod
+    def _all_readable(cls, values: dict[str, Any] | None) -> dict[str, Any] | None:
+        for wanted in (values or {}).values():
+            if not isinstance(wanted, list):  # of the tokens of a column
+                _intervals(wanted)
+        return values

@@ -68,6 +68,10 @@ def test_the_process_arguments_are_never_read(monkeypatch) -> None:
         ({"load_col": "foo"}, "load_col"),
         ({"clip_grad_norm": 5}, "clip_grad_norm"),
         ({"field_separator": ""}, "field_separator"),
+        ({"enable_amp": "maybe"}, "enable_amp: must be a valid boolean, received 'maybe'"),
+        ({"shuffle": "yes"}, "shuffle: must be a valid boolean"),
+        ({"worker": -1}, "worker: must be greater than or equal to 0"),
+        ({"rm_dup_inter": "frist"}, "rm_dup_inter: unknown choice 'frist'. Did you mean 'first'"),
         ({"gpu_id": "0", "metrics": ["AUC", "NDCG"]}, "cannot be mixed"),
     ],
 )
@@ -82,6 +86,25 @@ def image_files() -> None:
     """Put files of the names that the next test's settings use into the working directory."""
     for name in ("image.npy", "image.ids", "alone.npy", "image.pt"):
         Path(name).touch()
+
+
+@pytest.mark.parametrize(
+    "value", [5, "5", "", "[5,)", "[5,inf", "[5;inf)", "[9,5]", "[1,3];5", "[a,b]", [1, 2, 3]]
+)
+@pytest.mark.parametrize("key", ["user_inter_num_interval", "item_inter_num_interval"])
+def test_a_filter_that_recbole_would_leave_out_is_refused(key: str, value) -> None:
+    with pytest.raises(RequestError, match=rf"{key}: must be intervals, as .* received "):
+        config_of(**{key: value})
+
+
+def test_filters_that_recbole_reads_are_taken() -> None:
+    for text in ("[5,inf)", "[1, 3];(7,9]", "[5,10]"):
+        found = LLMConfig("SASRec", "ml-100k", arguments={"item_inter_num_interval": text})
+        assert found["item_inter_num_interval"] == text
+    config_of(user_inter_num_interval=None, item_inter_num_interval=[5, 10])  # as YAML reads it
+    config_of(val_interval={"timestamp": "(0,1]", "rating": [4, 5], "user_id": ["a", "b", "c"]})
+    with pytest.raises(RequestError, match="val_interval: must be intervals, as"):
+        config_of(val_interval={"timestamp": "0-1"})
 
 
 @pytest.mark.usefixtures("image_files")

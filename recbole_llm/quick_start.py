@@ -31,6 +31,7 @@ from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.classification import report_table
 from recbole_llm.train.engine import Engine
+from recbole_llm.train.scalars import begin_wandb
 from recbole_llm.train.world import current_world
 from recbole_llm.transfer import find_source, keep_source
 
@@ -159,6 +160,7 @@ def _interrupted(run_dir: Path) -> str:
 def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     logger = getLogger()
     logger.info(config)
+    begin_wandb(config)
     begin = time.perf_counter()
     dataset, train_data, valid_data, test_data = prepare(config)
     prepared = time.perf_counter()

@@ -7,6 +7,8 @@ from typing import Any
 
 from recbole.utils.wandblogger import WandbLogger
 
+from recbole_llm.errors import RequestError, first_line
+
 
 class ScalarLogger(WandbLogger):
     """RecBole's logger for Weights & Biases, which tells TensorBoard the same.
@@ -47,6 +49,27 @@ class ScalarLogger(WandbLogger):
         for name, value in metrics.items():
             if name != "epoch" and not name.endswith("_step"):
                 self.tensorboard.add_scalar(f"{head}/{name}", float(value), self.epoch)
+
+
+def begin_wandb(config: Any) -> None:
+    """Begin a run at Weights & Biases if ``log_wandb`` asks for one; trainers go on with it.
+
+    Raises:
+        RequestError: If wandb is not installed, or nobody is logged in.
+    """
+    if not config["log_wandb"]:
+        return
+    try:
+        import wandb
+    except ImportError:
+        raise RequestError("log_wandb: needs wandb. Run: pip install wandb") from None
+    try:
+        WandbLogger(config)
+    except wandb.errors.Error as error:
+        raise RequestError(
+            f"log_wandb: Weights & Biases says: {first_line(error)} Or set WANDB_MODE=offline, "
+            "which writes to the folder wandb."
+        ) from None
 
 
 def _total(value: Any) -> float:

@@ -10,6 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recbole_llm import run_recbole
+from recbole_llm.errors import RequestError
 
 SHARED = {"train/train_loss", "valid/ndcg@3", "valid/recall@3", "test/ndcg@3", "test/recall@3"}
 
@@ -67,6 +68,23 @@ def test_the_real_wandb_hears_it_too(toy, monkeypatch) -> None:
     wandb.finish()
     assert list(Path("wandb").glob("offline-run-*/*.wandb"))
     assert heard == {name: values[-1][1] for name, values in from_tensorboard().items()}
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [(True, "needs wandb. Run: pip"), (False, "No API key .* WANDB_MODE=off")]
+)
+def test_without_wandb_or_its_key_nothing_begins(toy, monkeypatch, missing, words: str) -> None:
+    import wandb
+
+    def init(**_) -> None:  # as the real one says it in a process that was never logged in
+        raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(wandb, "init", init)
+    if missing:
+        monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("recbole_llm.quick_start.prepare", lambda _: pytest.fail("data was read"))
+    with pytest.raises(RequestError, match=f"log_wandb: .*{words}"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "log_wandb": True})
 
 
 @pytest.mark.parametrize("model", ["LLMInterestLSTM", "GRU4Rec"])

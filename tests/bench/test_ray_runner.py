@@ -92,6 +92,30 @@ def test_under_uv_no_folder_is_copied_and_nothing_connects_anew(tmp_path: Path) 
     assert done.stdout.splitlines()[-2:] == ["working_dir None", "is connected False"]
 
 
+STRANGERS = """
+import os, subprocess, sys
+from recbole_llm.cluster import cluster
+join = "import sys, ray; ray.init(address=sys.argv[1])"
+with cluster(None) as ray:
+    words = [sys.executable, "-c", join, ray.get_runtime_context().gcs_address]
+    plain = {name: value for name, value in os.environ.items() if "RAY_AUTH" not in name}
+    wrong = {**plain, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 64 * "1"}
+    tried = [subprocess.Popen(words, env=env, stderr=subprocess.PIPE) for env in (plain, wrong)]
+    for one in tried:
+        _, said = one.communicate()
+        print(one.returncode, b"Failed to connect to Ray cluster" in said)
+"""
+
+
+@pytest.mark.slow
+def test_only_who_has_the_token_is_let_in() -> None:
+    """Others on this machine know the address, and at most the token of another cluster."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    words = [sys.executable, "-c", STRANGERS]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == 2 * ["1 True"]
+
+
 @pytest.mark.slow
 def test_ray_runs_what_can_run_and_listens_on_this_machine_only(
     write_suite, start, tmp_path, small, until

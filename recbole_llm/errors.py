@@ -73,7 +73,7 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, list_known: bool
     if close:
         message += " Did you mean " + " or ".join(repr(lowered[match]) for match in close) + "?"
     if list_known:
-        message += f" Known: {', '.join(names)}."
+        message += f" Known: {', '.join(names)}." if names else " There are none."
     return message
 
 

@@ -12,6 +12,7 @@ from recbole_llm.bench.boards import Absence, Board, Boards, Row
 from recbole_llm.bench.claims import Claim, examine
 from recbole_llm.bench.metrics import accuracy_columns
 from recbole_llm.bench.results import (
+    SUITE,
     Record,
     read_failures,
     read_plan,
@@ -38,8 +39,13 @@ def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
             validation metric, so that no test chooses its own reference.
 
     Raises:
-        RequestError: If there are no results, or a file is damaged, foreign or twofold.
+        RequestError: If there are no results, or those of several suites, or a file is damaged,
+            foreign or twofold.
     """
+    below = sorted(file.parent for file in folder.glob(f"*/{SUITE}"))
+    if below and not (folder / SUITE).exists():
+        named = ", ".join(map(str, below))
+        raise RequestError(f"{folder}: holds the results of several suites. Name one of {named}.")
     records, problems = read_records(folder)
     failures, more = read_failures(folder)
     if problems + more:

@@ -103,6 +103,10 @@ def test_force_trains_the_source_again(bench, write_suite) -> None:
     ("parts", "words"),
     [
         ({"models": {"A": {**MODEL, "init_from": "hre"}}}, "models.A.init_from: unknown source of"),
+        (
+            {"sources": {}, "models": {"A": {**MODEL, "init_from": "x"}}},
+            "unknown source of the suite 'x'. There are none.",
+        ),
         ({"models": {"A": {**MODEL, "settings": {"init_from": "x"}}}}, "the row names a source"),
         ({"sources": {"here": {"modle": "x", "dataset": "toy"}}}, "sources.here: unknown key"),
         ({"sources": {"here": {**MODEL, "dataset": "tyo"}}}, "unknown dataset 'tyo'"),

@@ -188,6 +188,16 @@ def test_a_metric_that_no_record_has_is_suggested(small) -> None:
         read_boards(small.folder)
 
 
+def test_the_folder_above_names_the_suites_below(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "suite.json").write_text("{}")
+    (tmp_path / "speed.json").write_text("{}")
+    one_of = rf"several suites\. Name one of {tmp_path}/a, {tmp_path}/b\.$"
+    with pytest.raises(RequestError, match=one_of):
+        read_boards(tmp_path)
+
+
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"holds no results\. Run recbole-llm bench"):
         read_boards(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -115,6 +116,23 @@ def test_the_seconds_to_a_goal_are_its_epochs_times_those_of_an_epoch() -> None:
     assert found["median_ratio_with_preparation"] == pytest.approx(620 / 15)
     never = {"stock": stock, "ours": ours | {"seconds": None}}
     assert compare({"score": 0.3, "epochs": 20}, [never])["median_ratio"] is None
+
+
+def test_a_small_pass_trains_one_epoch_of_one_stock_model(monkeypatch) -> None:
+    """An epoch of stock SASRec alone takes minutes."""
+    from sections import passing
+
+    asked: list[dict] = []
+
+    def in_child(_: str, task: dict) -> dict:
+        asked.append(task)
+        return {"prepare_seconds": 1.0, "seconds": 1.0, "curve": [[0, 1.0, 0.1]]}
+
+    monkeypatch.setattr(passing, "in_child", in_child)
+    small = argparse.Namespace(small=True, rounds=1, against=["GRU4Rec", "SASRec"])
+    (part, *_) = [*passing.run(small, {})][::-1]
+    assert list(part["against"]) == ["GRU4Rec"] and len(asked) == 2
+    assert asked[0]["settings"]["epochs"] == 1 and asked[1]["goal"]["score"] == 0.0
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -125,7 +127,7 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     problems += [] if model in CLASSIFIERS else encoder_problems(settings)
     if model in MODELS:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
-        problems += tuning_problems(settings)
+        problems += tuning_problems(settings) + _compile_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
         problems += control_problems(settings, model=model) if model in CONTROLS else []
@@ -186,6 +188,24 @@ def _robust_problems(settings: Mapping[str, Any]) -> list[str]:
         problems.append(
             "contrastive_views: dropout compares two readings that are the same where dropout_prob "
             "and item_noise are 0. Set one of them, or other views."
+        )
+    return problems
+
+
+def _compile_problems(settings: Mapping[str, Any]) -> list[str]:
+    chosen = Settings.from_config(settings)
+    if not chosen.compile_evolution:
+        return []
+    problems = []
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        problems.append(
+            "compile_evolution: needs a C++ compiler (g++, or what CXX names). Install one, or "
+            "leave it out."
+        )
+    if chosen.adversarial_weight > 0:
+        problems.append(
+            "compile_evolution: what is compiled forgets its first gradients, which "
+            "adversarial_weight needs twice. Leave one of them out."
         )
     return problems
 

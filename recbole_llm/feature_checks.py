@@ -18,8 +18,9 @@ OF_LANGUAGE_MODELS = (
 OURS_ALONE = (
     "modalities", "adaptor", "fusion", "text_tuning", "propensity_weighting", "propensity_power",
     "propensity_clip", "popularity_adjustment", "interest_combination", "interest_pooling",
-    "label_smoothing", "num_negatives", "negative_sampling", "gbce_calibration",
-    "augmentation_rate", "adversarial_epsilon", "contrastive_views", "contrastive_temperature",
+    "compile_evolution", "label_smoothing", "num_negatives", "negative_sampling",
+    "gbce_calibration", "augmentation_rate", "adversarial_epsilon", "contrastive_views",
+    "contrastive_temperature",
 )  # fmt: skip
 
 

@@ -98,6 +98,8 @@ class Settings(BaseModel):
     """Whether the running interest E_u is the mean or the sum of the item vectors so far."""
     interest_combination: Literal["current", "sum", "gate"] = "current"
     """Rank by the current interest, by its sum with the long-term one, or by a gate's mix."""
+    compile_evolution: bool = False
+    """Whether ``torch.compile`` makes the evolution layer faster first (docs/performance.md)."""
     training: Literal["all_positions", "prefixes"] = "all_positions"
     """Every position of a window at once, or one case a prefix as stock RecBole."""
     window_overlap: int = Field(default=0, ge=0)

@@ -62,6 +62,8 @@ class InterestModel(SequentialRecommender):
         self.noise = ItemNoise(share=settings.item_noise)
         self.input_dropout = SequenceDropout(settings.dropout_prob)
         self.evolution = self.build_evolution(settings)
+        if settings.compile_evolution:
+            self.evolution.compile(dynamic=True)  # in place, at its first call
         self.is_cosine = settings.scoring == "cosine"
         counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
         self.target_weights = build_target_weights(settings, counts=counts)

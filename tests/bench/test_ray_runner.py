@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from ray.cluster_utils import Cluster
 
 from recbole_llm.bench.ray_runner import RayRunner
 from recbole_llm.bench.results import read_failures, read_records
@@ -114,6 +115,26 @@ def test_only_who_has_the_token_is_let_in() -> None:
     words = [sys.executable, "-c", STRANGERS]
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == 2 * ["1 True"]
+
+
+@pytest.mark.slow
+def test_runs_go_to_a_cluster_of_several_nodes_that_is_there(
+    write_suite, start, tmp_path, small
+) -> None:
+    """The cluster is its owner's, and stays."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        suite = write_suite(settings=small, models={"LSTM": {"model": "LLMInterestLSTM"}})
+        process = start(suite, f"--address={cluster.address}")
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        host, port = cluster.address.split(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
+    finally:
+        cluster.shutdown()
+    records, _ = read_records(tmp_path / "results/toy")
+    assert {one.facts["seed"] for one in records} == {1, 2}
 
 
 @pytest.mark.slow

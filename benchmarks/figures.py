@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pages import PAGES, ROOT, ablations, fastest, fill, read
+from pages import PAGES, ROOT, fastest, fill, read
 
 BOARDS = ("ml-100k", "ml-1m")  # those of these suites in the README that have results
 
@@ -55,10 +55,8 @@ def speed_rows(speed: Mapping[str, Any]) -> Iterator[Row]:
     """Yield a row for each figure of speed.py's sections that have been measured."""
     for section, make in SPEED_ROWS.items():
         if section in speed:
-            earlier = speed[section].get("measured_by")  # figures older than the script
             for what, figure in make(speed[section]):
-                about = f" (by {earlier})" if earlier else ""
-                yield what + about, figure, f"speed.py {section}"
+                yield what, figure, f"speed.py {section}"
 
 
 def _passing(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -77,13 +75,13 @@ def _epochs(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ours, ratio = next(iter(contest["rounds"][0])), contest["median_ratio"]
         for stock in [name for name in ratio if name.endswith(", stock")]:
             name = stock.removesuffix(", stock")
-            same = f", {ratio[name]:.1f} times less than when our command runs it"
+            ours_too = ratio.get(name)  # stock's model, run by our command
+            same = f", {ours_too:.1f} times less than when our command runs it" if ours_too else ""
             part_of = " (of a part of its batches)" if contest["extrapolated_from_batches"] else ""
             yield (
                 f"Seconds of a training epoch of {ours}, {contest['dataset']}, length "
                 f"{contest['length']}, against {name}",
-                f"{ratio[stock]:.1f} times less than stock RecBole's{part_of}"
-                + (same if name in ratio else ""),
+                f"{ratio[stock]:.1f} times less than stock RecBole's{part_of}" + same,
             )
 
 
@@ -178,8 +176,7 @@ def first_tables(page: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Put tables between the marks of README and pages, and write docs/ablations.md."""
-    (ROOT / "docs" / "ablations.md").write_text(ablations(), encoding="utf-8")
+    """Put tables between the marks of README and pages."""
     fill("README.md", {"figures": table(), "leaderboards": leaderboards()})
     for page, parts in PAGES.items():
         fill(page, {name: part() for name, part in parts.items()})

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from suite_pages import ROOT, causality, heads, spread, transfer, tuning
+from suite_pages import ROOT, ablations, causality, heads, transfer, tuning
 
 LEAST_COSINE = 0.999  # of an encoder that is as good as float32
 
@@ -115,25 +115,6 @@ def recalls() -> str:
     return "\n".join(lines) + "\n"
 
 
-def ablations() -> str:
-    """Return the page of ablations: mean and standard deviation over seeds of each value."""
-    lines = [
-        "# Ablations",
-        "",
-        "Test and validation NDCG@10 of `LLMInterestLSTM`, or the model named, at its defaults but",
-        "for one setting. Defaults follow the validation column. `benchmarks/ablation.py`",
-        "measures, `benchmarks/figures.py` writes this page.",
-    ]
-    for file in sorted((ROOT / "results" / "ablation").glob("*.json")):
-        dataset, _, setting = file.stem.rpartition("-")
-        lines += ["", f"## `{setting}` on {dataset}", ""]
-        lines += ["| value | validation | test | seeds |", "|---|---|---|---|"]
-        for value, runs in json.loads(file.read_text(encoding="utf-8")).items():
-            cells = [spread([run[part] for run in runs.values()]) for part in ("valid", "test")]
-            lines.append(f"| {value} | {' | '.join(cells)} | {len(runs)} |")
-    return "\n".join(lines) + "\n"
-
-
 def updating() -> str:
     """Return tables and figures of frozen against updated runs, for docs/updating.md."""
     files = sorted((ROOT / "results" / "prequential").glob("*.json"))
@@ -182,6 +163,7 @@ def estimators() -> str:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "docs/ablations.md": {"suite": ablations},
     "docs/causality.md": {"estimators": estimators, "suite": causality},
     "docs/encoders.md": {"figures": encoders, "scale": scale, "suite": heads},
     "docs/movement.md": {"faithfulness": faithful},

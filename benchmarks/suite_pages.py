@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from recbole_llm.bench.results import Record, read_records
 from recbole_llm.ranking_metrics import expected_metric
@@ -54,11 +55,15 @@ def transfer() -> str:
 
 def tuning() -> str:
     """Return the table of docs/text_tuning.md: NDCG@10 and minutes by what is trained."""
+    return _by_validation("text-tuning", TUNED)
+
+
+def _by_validation(suite: str, labels: Iterable[str]) -> str:
     rows: dict[str, list[Mapping[str, Any]]] = {}
-    for record in read_records(ROOT / "results" / "text-tuning")[0]:
+    for record in read_records(ROOT / "results" / suite)[0]:
         rows.setdefault(record.facts["label"], []).append(record.facts)
     lines = ["| row | validation | test | minutes of training | seeds |", "|---|---|---|---|---|"]
-    for label in TUNED:
+    for label in labels:
         runs = rows.get(label, [])
         parts = [
             [run[key]["ndcg@10"] for run in runs] for key in ("best_valid_result", "test_result")
@@ -67,6 +72,12 @@ def tuning() -> str:
         cells = [*map(spread, parts), f"{minutes:.0f}", str(len(runs))] if runs else ["–"] * 4
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def ablations() -> str:
+    """Return the table of docs/ablations.md: NDCG@10 of each row of the suite, in its order."""
+    suite = yaml.safe_load((ROOT / "benchmarks" / "ablation.yaml").read_text(encoding="utf-8"))
+    return _by_validation("ablation", suite["models"])
 
 
 def causality() -> str:

@@ -28,11 +28,6 @@ def test_the_settings_page_is_made_from_the_schema() -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page
 
 
-def test_the_ablations_are_those_measured(script) -> None:
-    page = script("pages")["ablations"]()
-    assert (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8") == page
-
-
 @pytest.mark.parametrize(("part", "name"), [("figures", "table"), ("leaderboards",) * 2])
 def test_the_readme_shows_what_was_measured(part: str, name: str, script) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +24,7 @@ from recbole_llm.feature_checks import (
     foreign_problems,
     tuning_problems,
 )
+from recbole_llm.hardware import has_compiler
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
 from recbole_llm.recbole_bounds import RecBoleBounds
@@ -197,7 +196,7 @@ def _compile_problems(settings: Mapping[str, Any]) -> list[str]:
     if not chosen.compile_evolution:
         return []
     problems = []
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
+    if not has_compiler():
         problems.append(
             "compile_evolution: needs a C++ compiler (g++, or what CXX names). Install one, or "
             "leave it out."

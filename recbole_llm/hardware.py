@@ -1,6 +1,9 @@
-"""What the processor can do, and what says that memory cannot."""
+"""What the machine can do, and what says that memory cannot."""
 
 from __future__ import annotations
+
+import os
+import shutil
 
 import torch
 
@@ -8,6 +11,11 @@ NO_MEMORY = (
     "out of memory", "can't alloc", "failed to allocate", "bad_alloc", "bad allocation",
     "alloc_failed",
 )  # fmt: skip
+
+
+def has_compiler() -> bool:
+    """Tell whether a C++ compiler is there, g++ or what ``CXX`` names, for ``torch.compile``."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def cpu_has_bf16() -> bool:

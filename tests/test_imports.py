@@ -39,6 +39,7 @@ OURS = {
     "eval_checks": {"errors", "settings"},
     "transfer_checks": {"settings", "plugin"},
     "checks": {
+        "hardware",
         "errors",
         "transfer_checks",
         "recbole_bounds",

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_llm.errors import EncoderError, how_to_install
+from recbole_llm.hardware import has_compiler
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """Runs an exported transformer: named ``(B, L)`` arrays to hidden states ``(B, L, D)``."""
@@ -85,7 +84,7 @@ def require_backend(name: str) -> None:
     if missing:
         remedy = how_to_install(backend.extra or name)
         raise EncoderError(f"text_backend: {name} needs {', '.join(missing)}. {remedy}")
-    if name == "torch_compiled" and shutil.which(os.environ.get("CXX", "g++")) is None:
+    if name == "torch_compiled" and not has_compiler():
         raise EncoderError(
             "text_backend: torch_compiled needs a C++ compiler (g++, or what CXX names). Install "
             "one, or use torch."

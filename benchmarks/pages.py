@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from suite_pages import ROOT, ablations, causality, heads, transfer, tuning
+from suite_pages import ROOT, ablations, causality, defaults, heads, transfer, tuning
 
 LEAST_COSINE = 0.999  # of an encoder that is as good as float32
 
@@ -163,7 +163,7 @@ def estimators() -> str:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/ablations.md": {"suite": ablations},
+    "docs/ablations.md": {"suite": ablations, "defaults": defaults},
     "docs/causality.md": {"estimators": estimators, "suite": causality},
     "docs/encoders.md": {"figures": encoders, "scale": scale, "suite": heads},
     "docs/movement.md": {"faithfulness": faithful},

@@ -58,10 +58,11 @@ def tuning() -> str:
     return _by_validation("text-tuning", TUNED)
 
 
-def _by_validation(suite: str, labels: Iterable[str]) -> str:
+def _by_validation(suite: str, labels: Iterable[str], *, dataset: str | None = None) -> str:
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for record in read_records(ROOT / "results" / suite)[0]:
-        rows.setdefault(record.facts["label"], []).append(record.facts)
+        if dataset in (None, record.facts["dataset"]):
+            rows.setdefault(record.facts["label"], []).append(record.facts)
     lines = ["| row | validation | test | minutes of training | seeds |", "|---|---|---|---|---|"]
     for label in labels:
         runs = rows.get(label, [])
@@ -76,8 +77,22 @@ def _by_validation(suite: str, labels: Iterable[str]) -> str:
 
 def ablations() -> str:
     """Return the table of docs/ablations.md: NDCG@10 of each row of the suite, in its order."""
-    suite = yaml.safe_load((ROOT / "benchmarks" / "ablation.yaml").read_text(encoding="utf-8"))
-    return _by_validation("ablation", suite["models"])
+    return _by_validation("ablation", _suite("ablation")["models"])
+
+
+def defaults() -> str:
+    """Return the tables of the suite that chooses defaults, for docs/ablations.md, by dataset."""
+    suite = _suite("defaults")
+    parts = [
+        f"**{dataset}**\n\n{_by_validation('defaults', suite['models'], dataset=dataset)}"
+        for dataset in suite["datasets"]
+    ]
+    return "\n".join(parts)
+
+
+def _suite(name: str) -> Any:
+    """Return what a suite's file says."""
+    return yaml.safe_load((ROOT / "benchmarks" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def causality() -> str:

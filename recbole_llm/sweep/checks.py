@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from recbole_llm.build import trainer_class
 from recbole_llm.checks import problems_of
 from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file
-from recbole_llm.errors import RequestError, all_problems, problems_in
+from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
 from recbole_llm.parsing import load_yaml
-from recbole_llm.sweep.points import corner_points
+from recbole_llm.sweep.points import corner_points, is_drawn
 from recbole_llm.sweep.selection import shapes_data
 from recbole_llm.sweep.specs import Sweep, read_sweep
 from recbole_llm.train.engine import Engine
@@ -60,6 +61,7 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
                 "--data_path=FOLDER."
             )
         problems += _space_problems(sweep)
+        problems += _point_problems(sweep)
         problems += [
             f"{place}: {problem}"
             for place in ("protocol", "settings")
@@ -84,10 +86,28 @@ def _space_problems(sweep: Sweep) -> Iterator[str]:
             yield f"{place}: each value needs vectors of its own. Use choice or int."
 
 
+def _point_problems(sweep: Sweep) -> Iterator[str]:
+    """Yield why points that are tried first are none of the space."""
+    for place, point in enumerate(sweep.points_to_evaluate):
+        for name in point.keys() - sweep.space.keys():
+            unknown = unknown_name("setting of the space", name, sweep.space)
+            yield f"points_to_evaluate.{place}: {unknown}"
+        for name, dimension in sweep.space.items():
+            at = f"points_to_evaluate.{place}.{name}"
+            if not is_drawn(dimension, point):
+                if name in point:
+                    yield f"{at}: is drawn only when {dimension.when}. Leave it out."
+            elif name not in point:
+                yield f"{at}: is missing; a point has a value for each setting of the space."
+            elif not dimension.holds(point[name]):
+                ends = dimension.of_kind(dimension.kind)
+                yield f"{at}: must be of {dimension.kind} {ends}, received {point[name]!r}."
+
+
 def _run_problems(sweep: Sweep) -> Iterator[str]:
-    """Yield which rules the ends of the space break, each with the first point that does."""
+    """Yield which rules ends of the space, and points tried first, break; each with a point."""
     said: set[str] = set()
-    for point in corner_points(sweep):
+    for point in chain(corner_points(sweep), sweep.points_to_evaluate):
         try:
             config = config_of(sweep, point)
             found = list(_config_problems(sweep, config))

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,13 @@ def is_drawn(dimension: Dimension, point: Mapping[str, Any]) -> bool:
 def random_points(sweep: Sweep) -> Iterator[Point]:
     """Yield different points, each a function of the sweep's seed and its place, until none is new.
 
-    One that was drawn before is passed over, and a space that gives nothing new has ended.
+    Those of ``points_to_evaluate`` are the first, and shift no draw. One that was drawn before is
+    passed over, and a space that gives nothing new has ended.
     """
     seen: set[str] = set()
     misses = 0
-    for place in count():
-        point = _draw(sweep, np.random.default_rng([sweep.seed, place]))
+    drawn = (_draw(sweep, np.random.default_rng([sweep.seed, place])) for place in count())
+    for point in chain(sweep.points_to_evaluate, drawn):
         name = trial_id(sweep, point, seed=sweep.seed)
         misses = misses + 1 if name in seen else 0
         if misses == PATIENCE:

@@ -91,6 +91,9 @@ class TreeParzen:
         for one in before:
             if one.is_over:
                 self._add(one)
+        for point in sweep.points_to_evaluate:
+            if ledger.get(trial_id(sweep, point, seed=sweep.seed)) is None:
+                self._study.enqueue_trial(self._params(point))
 
     def next(self) -> Wanted | None:
         """Return a trial that was stopped, then new ones, until the budget is spent."""
@@ -139,15 +142,22 @@ class TreeParzen:
         """Tell the study of a trial that another process ran."""
         if trial.best is None or trial.state == "failed":
             return
-        drawn = {name: self._sweep.space[name] for name in trial.point}
-        params = {
-            name: its.ends.index(trial.point[name]) if its.kind == "choice" else trial.point[name]
+        spaces = {
+            name: _distribution(self._optuna, self._sweep.space[name]) for name in trial.point
+        }
+        self._study.add_trial(
+            self._optuna.trial.create_trial(
+                params=self._params(trial.point), distributions=spaces, value=trial.best
+            )
+        )
+
+    def _params(self, point: Point) -> dict[str, Any]:
+        """Return a point as Optuna has it: of a choice its place."""
+        drawn = {name: self._sweep.space[name] for name in point}
+        return {
+            name: its.ends.index(point[name]) if its.kind == "choice" else point[name]
             for name, its in drawn.items()
         }
-        spaces = {name: _distribution(self._optuna, its) for name, its in drawn.items()}
-        self._study.add_trial(
-            self._optuna.trial.create_trial(params=params, distributions=spaces, value=trial.best)
-        )
 
 
 def _suggested_value(trial: Any, name: str, dimension: Dimension) -> Any:

@@ -100,6 +100,13 @@ class Dimension(_Strict):
             return list(range(self.integers[0], self.integers[1] + 1))
         return self.choice
 
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is one that can be drawn."""
+        if self.values is not None:
+            return repr(value) in map(repr, as_json(self.values))  # 1 is not True, nor 1.0
+        low, high = self.ends
+        return type(value) in (int, float) and low <= value <= high
+
 
 class Budget(_Strict):
     """When a sweep ends, and what a trial may cost."""
@@ -165,6 +172,8 @@ class Sweep(_Strict):
     """Settings of every trial."""
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     """Settings that are tried."""
+    points_to_evaluate: Annotated[list[SettingsOf], AfterValidator(_distinct)] = []
+    """Points of the space that are tried first, of the budget's trials; the defaults, say."""
     searcher: Literal["random", "grid", "tpe"] = "random"
     """How points are drawn: at random, every one of a grid, or by Optuna's TPE."""
     scheduler: Scheduler = Scheduler()
@@ -190,7 +199,8 @@ class Sweep(_Strict):
     @property
     def facts(self) -> dict[str, Any]:
         """What decides which points there are and what they score."""
-        names = ("model", "dataset", "metric", "protocol", "settings", "searcher", "seed")
+        names = ("model", "dataset", "metric", "protocol", "settings", "searcher", "seed",
+                 "points_to_evaluate")  # fmt: skip
         space = {name: dimension.model_dump(exclude_defaults=True, by_alias=True)
                  for name, dimension in self.space.items()}  # fmt: skip
         facts = {name: getattr(self, name) for name in names}
@@ -239,6 +249,8 @@ def _problems(sweep: Sweep) -> Iterator[str]:
                     f"space.{name}: a grid needs values it can visit one by one, choice or int, "
                     f"received {dimension.kind}."
                 )
+        if sweep.points_to_evaluate:
+            yield "points_to_evaluate: a grid visits all points. Leave them out."
     elif budget.trials is None and (budget.hours is None or sweep.scheduler.kind == "pbt"):
         needs = "trials" if sweep.scheduler.kind == "pbt" else "trials or hours"
         yield f"budget: must hold {needs}, else the sweep has no end."

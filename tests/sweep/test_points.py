@@ -37,6 +37,14 @@ def test_they_do_not_repeat_and_a_small_space_ends(sweep) -> None:
     assert sorted(map(str, points)) == sorted(map(str, grid_points(sweep(space=SPACE))))
 
 
+def test_points_to_evaluate_come_first_and_shift_no_draw(sweep) -> None:
+    first = {"num_layers": 2, "scoring": "inner"}
+    drawn = list(random_points(sweep(space=SPACE)))
+    points = list(random_points(sweep(space=SPACE, points_to_evaluate=[first])))
+    assert drawn[0] != first == points[0]
+    assert points[1:] == [point for point in drawn if point != first]
+
+
 def test_both_ends_of_integers_are_drawn_and_bounds_hold(sweep) -> None:
     space = {
         "num_layers": {"int": [1, 2]},

@@ -93,6 +93,17 @@ def test_lists_are_choices_of_tpe(sweep, ledger: Ledger) -> None:
     assert all(point["augmentation"] in ([], ["drop", "mask"]) for point in points)
 
 
+@pytest.mark.parametrize("searcher", ["random", "tpe"])
+def test_points_to_evaluate_are_tried_first_once_and_of_the_budget(
+    sweep, ledger, searcher: str
+) -> None:
+    first = {"scoring": "cosine", "dropout_prob": 0.25}
+    one = sweep(space=PEAK, searcher=searcher, budget={"trials": 4}, points_to_evaluate=[first])
+    points = try_all(proposer_of(one, ledger), ledger, most=2)
+    points += try_all(proposer_of(one, ledger), ledger)
+    assert points[0] == first and points.count(first) == 1 and len(points) == 4
+
+
 def test_without_optuna_the_way_out_is_said(sweep, ledger, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(RequestError, match=r"tpe needs Optuna.*uv sync --extra tune"):

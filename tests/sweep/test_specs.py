@@ -31,6 +31,7 @@ def test_they_have_equal_budgets_and_differ_in_nothing_but_model_and_space() -> 
     }
 
 
+POINT = {"learning_rate": 0.01, "num_layers": 1}
 WRONG = {
     "two kinds": (
         {"space": {"learning_rate": {"uniform": [0.1, 1.0], "choice": [1]}}},
@@ -111,6 +112,48 @@ WRONG = {
     "continuum of vectors": (
         {"space": {"text_max_length": {"uniform": [4.0, 8.0]}}},
         "space.text_max_length: each value needs vectors of its own. Use choice or int",
+    ),
+    "a point of another space": (
+        {"points_to_evaluate": [{**POINT, "num_layer": 1}]},
+        "points_to_evaluate.0: unknown setting of the space 'num_layer'. Did you mean 'num_layers'",
+    ),
+    "a point that is not whole": (
+        {"points_to_evaluate": [POINT, {"num_layers": 1}]},
+        "points_to_evaluate.1.learning_rate: is missing; a point has a value for each setting",
+    ),
+    "a point outside": (
+        {"points_to_evaluate": [{**POINT, "num_layers": 1.0}]},
+        r"points_to_evaluate.0.num_layers: must be of int \[1, 2\], received 1.0",
+    ),
+    "a point not drawn": (
+        {
+            "space": {
+                "scoring": {"choice": ["inner", "cosine"]},
+                "temperature": {"uniform": [0.1, 1.0], "when": {"scoring": "cosine"}},
+            },
+            "points_to_evaluate": [{"scoring": "inner", "temperature": 0.5}],
+        },
+        "points_to_evaluate.0.temperature: is drawn only when {'scoring': 'cosine'}. Leave it out",
+    ),
+    "a point twice": (
+        {"points_to_evaluate": [POINT, POINT]},
+        "points_to_evaluate: must be distinct",
+    ),
+    "points of a grid": (
+        {
+            "searcher": "grid",
+            "space": {"num_layers": {"int": [1, 2]}},
+            "points_to_evaluate": [{"num_layers": 1}],
+        },
+        "points_to_evaluate: a grid visits all points. Leave them out",
+    ),
+    "a point that breaks a rule": (
+        {
+            "model": "SASRec", "settings": {},
+            "space": {"hidden_size": {"choice": [8, 12]}, "n_heads": {"int": [1, 4]}},
+            "points_to_evaluate": [{"hidden_size": 8, "n_heads": 3}],
+        },
+        "space.hidden_size: must be divisible by 3, received 8",
     ),
     "a control": ({"model": "Popularity", "settings": {}}, "is not trained in our loop"),
     "no validation": (

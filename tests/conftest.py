@@ -101,6 +101,13 @@ def ml_100k() -> Path:
     return Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
 
 
+@pytest.fixture
+def gpu() -> None:
+    """Skip a test where there is no GPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU, this machine has none")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real datasets, or skip with a reason where it is absent."""

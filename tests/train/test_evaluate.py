@@ -189,8 +189,13 @@ def test_histories_are_read_without_the_padding_of_the_longest(build, monkeypatc
     assert widths == sorted(widths) and widths[0] < widths[-1] == 5  # of at most 20
 
 
-def test_a_constant_scorer_has_the_metrics_of_chance(build, monkeypatch) -> None:
-    trainer, (_, _, test) = build("LLMInterestLSTM", metrics=RANKED)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_constant_scorer_has_the_metrics_of_chance(build, monkeypatch, request, device) -> None:
+    if device == "cuda":
+        request.getfixturevalue("gpu")
+    on = {"metrics": RANKED, "use_gpu": device == "cuda"}
+    trainer, (_, _, test) = build("LLMInterestLSTM", **on)
+    assert trainer.device.type == device
     torch.nn.init.ones_(trainer.model.items.embedding.weight)
     found = trainer.evaluate(test, load_best_model=False)
     num_items = test.dataset.item_num - 1
@@ -200,8 +205,8 @@ def test_a_constant_scorer_has_the_metrics_of_chance(build, monkeypatch) -> None
     assert found["ndcg@5"] == pytest.approx(gains / num_items, abs=1e-12)
     assert found["gauc"] == 1 / 2
 
-    trainer, (_, _, test) = build("SASRec", metrics=RANKED)
-    zeros = torch.zeros(70, num_items + 1)
+    trainer, (_, _, test) = build("SASRec", **on)
+    zeros = torch.zeros(70, num_items + 1, device=device)
     monkeypatch.setattr(trainer.model, "full_sort_predict", lambda cases: zeros[: len(cases)])
     assert trainer.evaluate(test, load_best_model=False) == found
 

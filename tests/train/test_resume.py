@@ -76,6 +76,23 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     assert not (run_dir / STATE).exists()  # it holds nothing that a finished run needs
 
 
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("model", ["LLMInterestLSTM", "LLMInterestTransformer"])
+def test_on_a_gpu_a_resumed_run_ends_near_one_that_never_stopped(
+    toy, monkeypatch, tmp_path, model: str
+) -> None:
+    """Not bit for bit: kernels of a GPU add in any order."""
+    settings = {**toy, "use_gpu": True, "epochs": 6}
+    whole = run_recbole(model, "toy", config_dict=settings)
+    crashed(monkeypatch, settings, model=model, epoch=3, folder=tmp_path / "run")
+    resumed = run_recbole(resume=tmp_path / "run")
+    assert resumed["epochs"] == whole["epochs"]
+    other = load_file(Path(whole["run_dir"]) / WEIGHTS)
+    for name, weights in load_file(tmp_path / "run" / WEIGHTS).items():
+        torch.testing.assert_close(weights, other[name], rtol=1e-2, atol=1e-3)
+    assert resumed["test_result"] == pytest.approx(whole["test_result"], abs=0.1)
+
+
 def test_a_finished_run_is_not_trained_again(toy, monkeypatch) -> None:
     whole = run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
     monkeypatch.setattr(Engine, "fit", lambda *_: pytest.fail("it trained"))

@@ -219,7 +219,7 @@ def test_a_run_of_a_gpu_loads_on_a_cpu(toy) -> None:
         assert next(model.parameters()).device.type == "cpu"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, this machine has none")
+@pytest.mark.usefixtures("gpu")
 def test_a_run_made_on_this_gpu_loads_on_its_cpu(toy, monkeypatch) -> None:
     run_dir = Path(run({**toy, "use_gpu": True})["run_dir"])
     assert json.loads((run_dir / RESULT).read_text())["device"].startswith("cuda")

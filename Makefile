@@ -1,4 +1,4 @@
-.PHONY: help format check test
+.PHONY: help format check test versions
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -15,3 +15,7 @@ check:  ## the one gate: format, lint, types, fast tests
 
 test:  ## every test, the slow ones too
 	uv run pytest
+
+versions:  ## fast tests with the oldest and the newest Python, NumPy and PyTorch that we allow (14 GB, half an hour)
+	bash tests/versions.sh 3.10 'numpy==1.26.*' 'torch==2.11.*'
+	bash tests/versions.sh 3.13 'numpy>=2' 'torch>=2.14'

@@ -109,11 +109,18 @@ def add_numpy_names() -> None:
     """Give NumPy the old names that RecBole's code still says.
 
     RecBole's Config writes ``np.float = np.float_`` and more, and NumPy 2 has no ``np.float_``: no
-    model runs. RecBole itself assigns these names, so that nothing new is in the namespace but for
-    what is missing there. https://github.com/RUCAIBox/RecBole/issues/2187 · until a RecBole that
-    does not say np.float.
+    model runs. ``np.bool`` and ``np.long`` are what NumPy 1.26 lacks. RecBole itself assigns these
+    names, so that nothing new is in the namespace but for what is missing there.
+    https://github.com/RUCAIBox/RecBole/issues/2187 · until a RecBole that does not say np.float.
     """
-    for name, kind in {"float": np.float64, "int": np.int64, "str": np.str_}.items():
+    names = {
+        "bool": np.bool_,
+        "float": np.float64,
+        "int": np.int64,
+        "long": np.int64,
+        "str": np.str_,
+    }
+    for name, kind in names.items():
         if name not in vars(np):
             setattr(np, name, kind)
 

@@ -30,7 +30,15 @@ def test_numpy_gets_only_what_is_missing() -> None:
     compat.add_numpy_names()
     assert np.float is np.float64 and np.int is np.int64 and np.str is np.str_
     assert {name: vars(np)[name] for name in before} == before
-    assert vars(np).keys() - before.keys() <= {"float", "int", "str"}
+    assert vars(np).keys() - before.keys() <= {"bool", "float", "int", "long", "str"}
+
+
+def test_numpy_gets_what_1_26_lacks(monkeypatch) -> None:
+    """There RecBole's GAUC says ``np.bool`` and its DIN ``np.long``."""
+    for name in ("bool", "long"):
+        monkeypatch.delattr(np, name)
+    compat.add_numpy_names()
+    assert np.bool is np.bool_ and np.long is np.int64
 
 
 def test_plain_recboles_config_works(monkeypatch) -> None:

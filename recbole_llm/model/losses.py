@@ -9,6 +9,8 @@ does not count against it.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -196,11 +198,15 @@ class BinaryCrossEntropy(SampledLoss):
     gBCE (Petrov and Macdonald, 2023, arXiv 2308.07192) raises the target's probability to a power
     β = α (t (1 − 1 / α) + 1 / α), where α = K / (N − 1) is the sampling rate: t = 0 is plain BCE,
     t = 1 is as calibrated as a full softmax.
+    Differs in a learned bias of all scores, which begins at −log K as in SigLIP (Zhai et al., 2023,
+    arXiv 2303.15343) and orders nothing: without it the item vectors must first learn that nearly
+    all pairs are negative, and early stopping ends the training before they have.
     """
 
     def __init__(self, *, temperature: float, negatives: Negatives, calibration: float) -> None:
         super().__init__(temperature=temperature, negatives=negatives)
         self.calibration = calibration
+        self.bias = nn.Parameter(torch.tensor(-math.log(negatives.number)))
 
     def compare(
         self,
@@ -216,6 +222,7 @@ class BinaryCrossEntropy(SampledLoss):
         rate = min(1.0, len(drawn) / (num_items - 1))
         power = rate * (self.calibration * (1 - 1 / rate) + 1 / rate)
         counts = drawn != targets[:, None]  # (P, K)
+        positive, negative = positive + self.bias, negative + self.bias
         losses = functional.softplus(negative) * counts
         total = power * functional.softplus(-positive) + losses.sum(1)
         return weighted_mean(total / (1 + counts.sum(1)), targets, weights)

@@ -87,8 +87,19 @@ def test_log_q_lowers_what_is_drawn_often() -> None:
 def test_binary_cross_entropy_by_hand() -> None:
     loss = BinaryCrossEntropy(temperature=1.0, negatives=drawn(2, 3), calibration=0.0)
     received = loss(torch.tensor([[2.0]]), TABLE, torch.tensor([1]))
-    terms = [sigmoid(2), 1 - sigmoid(0), 1 - sigmoid(-2)]
+    bias = -math.log(2)
+    terms = [sigmoid(2 + bias), 1 - sigmoid(bias), 1 - sigmoid(-2 + bias)]
     assert received.item() == pytest.approx(-sum(map(math.log, terms)) / 3)
+
+
+def test_the_bias_of_binary_cross_entropy_begins_where_all_candidates_are_alike() -> None:
+    """Of one target and K negatives, whose probabilities sum to one, nothing moves the bias."""
+    loss = BinaryCrossEntropy(temperature=1.0, negatives=drawn(2, 3, 3), calibration=0.0)
+    loss(torch.zeros(1, 1), TABLE, torch.tensor([1])).backward()
+    assert loss.bias.sigmoid().item() == pytest.approx(1 / 4)
+    assert loss.bias.grad.item() == pytest.approx(0, abs=1e-6)
+    loss(torch.tensor([[2.0]]), TABLE, torch.tensor([1])).backward()
+    assert loss.bias.grad.item() != pytest.approx(0, abs=1e-3)
 
 
 def test_gbce_by_hand() -> None:

@@ -37,7 +37,7 @@ from recbole_llm.train.checkpoints import WEIGHT, read_tensors, write_tensors
 from recbole_llm.transfer_checks import source_problems
 
 FORMAT = "recbole-llm source 1"
-OF_CATALOGUE = ("items.embedding.", "offset")  # vectors of ids, and scores' offset by popularity
+ANEW = ("items.embedding.", "offset", "loss.")  # vectors of ids, an offset by popularity, a bias
 ENCODER = ".encoder.trained."  # begins as it is where the source's is frozen
 
 
@@ -135,11 +135,11 @@ def _unlike(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint that belong to no catalogue."""
+    """Return the weights of a checkpoint that belong to no catalogue and no loss."""
     cpu = torch.device("cpu")
     tensors, _ = read_tensors(path, kind=CHECKPOINT, fields={"epoch": int}, device=cpu)
     named = {name.removeprefix(WEIGHT): tensor for name, tensor in tensors.items()}
-    return {name: tensor for name, tensor in named.items() if not name.startswith(OF_CATALOGUE)}
+    return {name: tensor for name, tensor in named.items() if not name.startswith(ANEW)}
 
 
 def keep_source(run_dir: Path, source: Source) -> None:
@@ -180,7 +180,7 @@ def begin_with(model: Any, source: Source) -> None:
         missing, unexpected = model.load_state_dict(source.weights, strict=False)
     except RuntimeError as error:
         raise RunDirError(f"init_from: the source's weights do not fit. {error}") from None
-    odd = [name for name in missing if not name.startswith(OF_CATALOGUE) and ENCODER not in name]
+    odd = [name for name in missing if not name.startswith(ANEW) and ENCODER not in name]
     if odd or unexpected:
         raise RunDirError(
             f"init_from: the source has no weights {', '.join(odd) or '–'}, and this model none of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_popularity_is_that_of_ones_own_catalogue(run, theirs: float, ours: floa
     offset = f"{WEIGHT}offset"
     assert (offset in received) == (ours != 0)
     assert ours == 0 or torch.equal(received[offset], expected[offset])
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("CE", "BCE"), ("BCE", "CE"), ("BCE", "GBCE")])
+def test_the_bias_of_a_loss_stays_behind(run, theirs: str, ours: str) -> None:
+    begun = run("a", loss_type=theirs, epochs=1)["run_dir"]
+    found = run("b", init_from=begun, loss_type=ours, num_negatives=4, epochs=0)
+    bias = weights_of(found["run_dir"]).get(f"{WEIGHT}loss.bias")
+    assert (bias is not None) == ("BCE" in ours)
+    assert bias is None or bias.item() == pytest.approx(-math.log(4))
 
 
 def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:

@@ -9,8 +9,6 @@ does not count against it.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -206,7 +204,7 @@ class BinaryCrossEntropy(SampledLoss):
     def __init__(self, *, temperature: float, negatives: Negatives, calibration: float) -> None:
         super().__init__(temperature=temperature, negatives=negatives)
         self.calibration = calibration
-        self.bias = nn.Parameter(torch.tensor(-math.log(negatives.number)))
+        self.bias = nn.Parameter(-torch.tensor(float(negatives.number)).log())
 
     def compare(
         self,

@@ -100,9 +100,9 @@ class Case:
         the last ``MAX_ITEM_LIST_LENGTH`` events of what is left, an older one among them.
         """
         events, average = range(len(self.rows)), len(self.recommender.items)
-        histories = [self.without([at]) for at in events]
+        histories = [self.rows, *(self.without([at]) for at in events)]
         histories += [self.with_instead(at, average) for at in events]
-        base, found = self.standing(), self.standings(histories)
+        base, *found = self.standings(histories)
         known = self.recommender
         return [
             Influence(
@@ -130,11 +130,18 @@ class Case:
         return changed
 
     def standings(self, histories: Sequence[Tensor]) -> list[Standing]:
-        """Return where the item stands after each history; they are read and ranked in batches."""
-        found = []
-        for tile in torch.split(self.recommender.interests(histories, self._table), TILE):
-            found += self._stand(tile)
-        return found
+        """Return where the item stands after each history; they are read and ranked in batches.
+
+        What is read of two may be the same. It is then read once: in another place of a batch, a
+        processor may round another way.
+        """
+        length = self.recommender.model.max_seq_length
+        ends = [tuple(history[-length:].tolist()) for history in histories]
+        distinct = list(dict.fromkeys(ends))
+        interests = self.recommender.interests([torch.tensor(end) for end in distinct], self._table)
+        found = [one for tile in torch.split(interests, TILE) for one in self._stand(tile)]
+        standing = dict(zip(distinct, found, strict=True))
+        return [standing[end] for end in ends]
 
     @torch.no_grad()
     def _stand(self, interests: Tensor) -> list[Standing]:

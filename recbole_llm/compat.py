@@ -16,7 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
+from texttable import Texttable
 
 from recbole_llm.errors import RequestError
 
@@ -167,6 +169,30 @@ def short_metrics(result: dict[str, Any]) -> str:
     it compares what it has not rounded.
     """
     return "    ".join(f"{metric} : {float(value):.4f}" for metric, value in result.items())
+
+
+def environment_table(device: torch.device) -> str:
+    """Show RecBole's table of the environment, without the second that it waits in every run.
+
+    It looks for so long how busy the processors are; here it is since the process began, or since
+    this was last asked.
+    https://github.com/RUCAIBox/RecBole/blob/v1.2.1/recbole/utils/utils.py#L431 · until it
+    does not wait.
+    """
+    from recbole.utils import get_gpu_usage
+
+    used, whole = psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    table = Texttable()
+    table.set_cols_align(["l", "c"])
+    table.add_rows(
+        [
+            ["Environment", "Usage"],
+            ["CPU", f"{psutil.cpu_percent():.2f} %"],
+            ["GPU", get_gpu_usage(device) if device.type == "cuda" else "0.0 / 0.0"],
+            ["Memory", f"{used / 2**30:.2f} G/{whole / 2**30:.2f} G"],
+        ]
+    )
+    return str(table.draw())
 
 
 def adapt_model(model_class: type) -> None:

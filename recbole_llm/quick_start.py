@@ -14,9 +14,10 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from recbole.utils import get_environment, set_color
+from recbole.utils import set_color
 
 from recbole_llm.build import build_model, prepare, trainer_class
+from recbole_llm.compat import environment_table
 from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.files import write_json
@@ -234,7 +235,7 @@ def _log_results(
     """Log what RecBole logs at the end of a run."""
     logger = getLogger()
     about = "The running environment of this training is as follows:\n"
-    logger.info(about + get_environment(config).draw())
+    logger.info(about + environment_table(config["device"]))
     logger.info(set_color("best valid ", "yellow") + f": {_rounded(valid)}")
     logger.info(set_color("test result", "yellow") + f": {_rounded(test)}")
     if classification is not None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import scipy.sparse
+import torch
 from recbole.config import Config
-from recbole.utils import early_stopping, get_model
+from recbole.utils import early_stopping, get_environment, get_model
 
 from recbole_llm import compat
 from recbole_llm.config import LLMConfig
@@ -23,6 +26,22 @@ def test_recbole_still_says_names_that_numpy_lost() -> None:
     assert "np.float_" in inspect.getsource(configurator)
     assert not hasattr(np, "float_") or int(np.__version__.split(".")[0]) < 2
     assert "np.float)" in inspect.getsource(metrics)
+
+
+def test_the_environment_is_shown_as_recbole_shows_it_without_its_wait(monkeypatch) -> None:
+    asked = []
+
+    def percent(interval: float | None = None) -> float:
+        asked.append(interval)
+        return 50.0
+
+    monkeypatch.setattr(psutil, "cpu_percent", percent)
+    theirs = get_environment({"device": torch.device("cpu"), "use_gpu": False}).draw()
+    ours = compat.environment_table(torch.device("cpu"))
+    assert asked == [1, None]
+    number = re.compile(r"[0-9.]+ G/")  # memory may grow in between
+    assert number.sub("G/", ours) == number.sub("G/", theirs)
+    assert "50.00 %" in ours
 
 
 def test_numpy_gets_only_what_is_missing() -> None:

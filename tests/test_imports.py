@@ -119,6 +119,7 @@ OURS = {
         "report",
         "log",
         "plugin",
+        "compat",
         "config",
         "provenance",
         "build",

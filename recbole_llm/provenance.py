@@ -14,6 +14,7 @@ from recbole.utils import EvaluatorType, ModelType
 
 import recbole_llm
 from recbole_llm.config import LLMConfig
+from recbole_llm.eval_checks import FILTERS
 from recbole_llm.files import sha256
 from recbole_llm.plugin import CLASSIFIERS
 
@@ -81,6 +82,7 @@ def protocol_rules(config: LLMConfig) -> dict[str, Any]:
         "seen_items_filtered": bool(config["filter_seen"]) if is_sequential else is_unlabeled,
         "ties": _ties(config),
         "candidates": "all items" if is_full else modes,
+        "filters": {key: config[key] for key in FILTERS},
     }
 
 

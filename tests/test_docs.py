@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recbole_llm.bench.collect import read_boards
-from recbole_llm.bench.tables import markdown
+from recbole_llm.bench.tables import csv_text, latex, markdown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -67,8 +67,10 @@ def test_the_readme_shows_the_leaderboards_that_are_there(tmp_path: Path, script
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", sorted(file.parent.name for file in RESULTS.glob("*/suite.json")))
 def test_a_committed_leaderboard_is_what_its_records_say(suite: str) -> None:
-    page = (RESULTS / suite / "leaderboard.md").read_text(encoding="utf-8")
-    assert page == markdown(read_boards(RESULTS / suite))
+    boards = read_boards(RESULTS / suite)
+    for render, ending in ((markdown, "md"), (csv_text, "csv"), (latex, "tex")):
+        page = (RESULTS / suite / f"leaderboard.{ending}").read_text(encoding="utf-8")
+        assert page == render(boards)
 
 
 def test_the_targets_page_says_what_the_records_say(script) -> None:

@@ -111,6 +111,12 @@ class Board:
         found = (value_at(run.facts, *keys) for row in self.rows for run in row.runs)
         return sorted({str(value) for value in found if value is not None})
 
+    def num_cases(self) -> int | None:
+        """Return the number of test cases, as some run's slices count them."""
+        return max(
+            (sum(one.values()) for cuts in self._cuts().values() for one in cuts), default=None
+        )
+
     def slices(self) -> dict[str, list[str]]:
         """Return the groups of each slice that all runs cut alike, in the order of the records."""
         return {name: list(cuts[0]) for name, cuts in self._cuts().items() if _are_equal(cuts)}

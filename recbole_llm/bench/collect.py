@@ -50,6 +50,8 @@ def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
     failures, more = read_failures(folder)
     if problems + more:
         raise RequestError(all_problems(str(folder), problems + more))
+    errors = {_path(one): one.facts["error"] for one in failures}
+    records = [one for one in records if _path(one) not in errors]  # run again, and failed
     plan = read_plan(folder)
     wanted = plan["runs"] if plan else [_run(one) for one in (*records, *failures)]
     if not wanted:
@@ -61,7 +63,7 @@ def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
     boards = _all_boards(
         wanted,
         [side_by_side(record, speeds) for record in records if _path(record) in paths],
-        errors={_path(one): one.facts["error"] for one in failures},
+        errors=errors,
         metric=plan["metric"].lower() if plan else None,
         claim=plan.get("claim") if plan else None,
         reference=reference,
@@ -128,12 +130,12 @@ def _parts(
     """Return records apart by what they say of their ruler, those of most records first."""
     by_ruler: dict[str, list[Record]] = {}
     for record in records:
-        by_ruler.setdefault(fingerprint(ruler_of(record)), []).append(record)
+        by_ruler.setdefault(fingerprint(ruler_of(record.facts)), []).append(record)
     groups = sorted(by_ruler.values(), key=len, reverse=True) or [[]]
     rows = [_rows(wanted, group) for group in groups]
     _place_absences(wanted, rows, errors=errors)
     return [
-        _Part(dataset, called, ruler_of(group[0]) if group else {}, part)
+        _Part(dataset, called, ruler_of(group[0].facts) if group else {}, part)
         for group, part in zip(groups, rows, strict=True)
     ]
 

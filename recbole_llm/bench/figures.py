@@ -60,7 +60,10 @@ def _picture(
 
 
 def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
-    """Draw accuracy against seconds of training; a line joins what nothing cheaper reaches."""
+    """Draw accuracy against seconds of training.
+
+    A line joins what nothing cheaper reaches, where all were trained on one device.
+    """
     table = pd.DataFrame(
         [
             (row.label, row.role, seconds, value.mean, value.deviation or 0)
@@ -71,7 +74,9 @@ def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
         columns=["label", "role", "seconds", "value", "deviation"],
     ).sort_values(["seconds", "value"], ascending=[True, False], kind="stable")
     figure, axes = _figure(table["role"], height=4.6)
-    front = table[table["value"] > table["value"].cummax().shift(fill_value=-np.inf)]
+    is_front = table["value"] > table["value"].cummax().shift(fill_value=-np.inf)
+    devices = board.distinct("device")
+    front = table[is_front & (len(devices) == 1)]
     axes.step(front["seconds"], front["value"], where="post", color=FAINT, lw=1, ls="--", zorder=1)
     axes.errorbar(
         table["seconds"], table["value"], table["deviation"], fmt="none", ecolor=FAINT, lw=1
@@ -82,10 +87,11 @@ def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
     axes.set_xscale("symlog", linthresh=1)  # a control may train for no time at all
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(PLAIN)
-    axes.set_xlabel("Seconds of training; ● and the dashed line: nothing cheaper is as good")
+    told = "; ● and the dashed line: nothing cheaper is as good"
+    axes.set_xlabel("Seconds of training" + (told if len(front) else f" on {', '.join(devices)}"))
     axes.set_ylabel(metric(board.metric).label)
-    is_front = set(front["label"])
-    labels = [name + ("  ●" if name in is_front else "") for name in table["label"]]
+    cheapest = set(front["label"])
+    labels = [name + ("  ●" if name in cheapest else "") for name in table["label"]]
     colors = [ROLES[role] for role in table["role"]]
     _label_right(axes, labels, list(table["seconds"]), list(table["value"]), colors=colors)
     return figure

@@ -52,6 +52,12 @@ def notes(board: Board) -> list[str]:
             f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and mostly "
             "miss a smaller one."
         )
+        lines.append(
+            "A user's differences are averaged over the seeds that both rows have, and users are "
+            "what chance draws: what other seeds would do is in the deviations only. Where one row "
+            "has more seeds, a difference need not be that of the means shown."
+        )
+    lines += _precision(board)
     reasons = {why for why in board.comparisons.values() if isinstance(why, str)}
     lines += [f"Not tested where there is no p: {why}." for why in sorted(reasons)]
     lines += [
@@ -59,10 +65,30 @@ def notes(board: Board) -> list[str]:
         "where popularity is counted in the events of other shares of the users."
         for name in board.unlike_slices()
     ]
+    devices = board.distinct("device")
+    if len(devices) > 1:
+        lines.append(
+            f"Trained on {', '.join(devices)}: seconds of different devices do not compare."
+        )
     if board.differs:
         told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
         lines.append(f"Not comparable with the other tables of {board.dataset}. Here {told}.")
     return lines
+
+
+def _precision(board: Board) -> Iterator[str]:
+    """Yield how far chance in the choice of users alone moves the best recall."""
+    cases = board.num_cases()
+    for name in board.metrics:
+        found = [row.mean("test_result", name) for row in board.rows]
+        best = max((value for value in found if value is not None), default=None)
+        if name.startswith("recall@") and cases and best is not None:
+            error = (best * (1 - best) / cases) ** 0.5
+            known = metric(name)
+            yield (
+                f"{known.label} of {known.text(best)} over {cases:,} test cases has a standard "
+                f"error of {known.text(error)}."
+            )
 
 
 def absences(row: Row) -> list[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from recbole_llm.bench.results import Record, failure_path, read_records
+from recbole_llm.bench.results import SUITE, Record, failure_path, read_records
 from recbole_llm.bench.specs import RunSpec
 
 NOTHING_TAKEN: Mapping[Path, Record] = MappingProxyType({})
@@ -52,8 +52,12 @@ def plan(specs: Sequence[RunSpec], root: Path) -> tuple[list[Planned], list[str]
     """
     records, problems = read_records(root)
     present = {record.path for record in records}
+    beside = [
+        one for file in root.parent.glob(f"*/{SUITE}") for one in read_records(file.parent)[0]
+    ]
     planned = [
-        Planned(spec, root, _state(spec, root, present), _seconds(spec, records)) for spec in specs
+        Planned(spec, root, _state(spec, root, present), _seconds(spec, records, beside))
+        for spec in specs
     ]
     return planned, problems
 
@@ -66,13 +70,20 @@ def _state(spec: RunSpec, root: Path, present: Collection[Path]) -> State:
     return "present" if root / spec.path in present else "missing"
 
 
-def _seconds(spec: RunSpec, records: Sequence[Record]) -> float | None:
-    """Return the mean seconds of records of its row and dataset, else of its model."""
-    row = (spec.ruler, spec.dataset, spec.label)
+def _seconds(spec: RunSpec, records: Sequence[Record], beside: Sequence[Record]) -> float | None:
+    """Return the mean seconds of records of its row and dataset, else of its model.
+
+    Where the folder has none of it, those of other suites beside it may: of the same settings, or
+    of its model and dataset.
+    """
+    row, model = (spec.ruler, spec.dataset, spec.label), (spec.model, spec.dataset)
+    same = {**spec.facts, "seed": None}
     ways = (
         [one for one in records if one.key[:3] == row],
         [one for one in records if one.key[1:3] == row[1:]],
         [one for one in records if one.facts["model"] == spec.model],
+        [one for one in beside if {**one.facts["spec"], "seed": None} == same],
+        [one for one in beside if (one.facts["model"], one.facts["dataset"]) == model],
     )
     alike = next((way for way in ways if way), [])
     return statistics.fmean(one.seconds for one in alike) if alike else None

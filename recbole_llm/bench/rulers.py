@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_llm.bench.results import Record
+from recbole_llm.eval_checks import FILTERS
 
 VERSIONS = ("recbole-llm", "recbole")
 NOT_SAID = "not said"
@@ -20,11 +20,12 @@ Ruler = Mapping[str, Any]
 """Flat, under dotted keys as ``eval_args.split.LS``."""
 
 
-def ruler_of(record: Record) -> dict[str, Any]:
-    """Return the ruler of a record."""
-    facts = record.facts
+def ruler_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ruler of a record's facts; older ones have their filters among the settings."""
     versions = {name: facts["versions"].get(name) for name in VERSIONS}
-    nested = {"dataset": facts["dataset"], **facts["protocol"], "versions": versions}
+    filters = {key: facts["settings"].get(key) for key in FILTERS}
+    protocol = {"filters": filters, **facts["protocol"]}
+    nested = {"dataset": facts["dataset"], **protocol, "versions": versions}
     return dict(_flat(nested.items()))
 
 

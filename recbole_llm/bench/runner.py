@@ -21,6 +21,7 @@ from recbole_llm.bench.results import (
     read_record,
     record_problems,
 )
+from recbole_llm.bench.rulers import fingerprint, ruler_of
 from recbole_llm.bench.sources import (
     LOCKS,
     Claimed,
@@ -262,7 +263,7 @@ def keep_record(one: Planned, record: Mapping[str, Any], ranks: bytes | None) ->
     else:
         with atomic_path(ranks_file) as partial:
             partial.write_bytes(ranks)
-    write_json(one.record, record)
+    write_json(one.record, {**record, "fingerprint": fingerprint(ruler_of(record))})
     one.failure.unlink(missing_ok=True)
     run_dir = run_folder(one.record)
     if run_dir.is_dir():  # on a cluster it may be another machine's

@@ -23,7 +23,8 @@ from recbole_llm.ranking_metrics import expected_metric
 from recbole_llm.ranks import Ranks
 
 RESAMPLES = 9999
-LEVEL, POWER = 0.95, 0.8
+ALPHA, POWER = 0.05, 0.8
+LEVEL = 1 - ALPHA
 CELLS = 2**22  # numbers drawn at once: bounded memory for any number of users
 
 Key = TypeVar("Key")
@@ -73,7 +74,7 @@ class Comparison:
     @property
     def mark(self) -> str:
         """``*`` if the reference is better, ``†`` if the interval says it is worse."""
-        if self.p_holm < 1 - LEVEL:
+        if self.p_holm < ALPHA:
             return "*"
         return "†" if self.high < 0 else ""
 
@@ -203,7 +204,7 @@ def detectable_difference(deviation: float, num_users: int) -> float:
         deviation: The standard deviation over users of the difference.
         num_users: How many users there are.
     """
-    quantiles = stats.norm.ppf(1 - (1 - LEVEL) / 2) + stats.norm.ppf(POWER)
+    quantiles = stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)
     return float(quantiles * deviation / num_users**0.5)
 
 

@@ -38,6 +38,8 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # else a length, or a form without space, after the end of a row
+    "*": "{*}",
     "±": r"$\pm$",
     "–": "--",
     "†": r"$^{\dagger}$",

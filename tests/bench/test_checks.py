@@ -62,6 +62,9 @@ def test_rows_of_one_table_are_measured_alike(write_suite, toy_data) -> None:
     }
     message = problems_of(write_suite(models=models), data_path=toy_data)
     assert "toy B: its max_length is 20, and that of toy A is 50. One table has" in message
+    models["B"]["settings"] = {"item_inter_num_interval": "[2,inf)"}
+    message = problems_of(write_suite(models=models), data_path=toy_data)
+    assert "toy B: its filters is {" in message and "'[2,inf)'" in message
     rulers = {"R": {"MAX_ITEM_LIST_LENGTH": 50}, "F": {"MAX_ITEM_LIST_LENGTH": 20}}
     path = write_suite(models={"A": {"model": "GRU4Rec"}}, rulers=rulers)
     assert len(check_suite(path, data_path=toy_data)[1]) == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recbole_llm.bench.plan import duration, plan, plan_lines, to_run
-from recbole_llm.bench.results import failure_path
+from recbole_llm.bench.results import SUITE, failure_path
 
 
 def train_seconds(seconds: float) -> dict[str, float]:
@@ -53,6 +53,17 @@ def test_time_is_guessed_from_the_row_then_the_row_elsewhere_then_the_model(
     assert plan_lines(planned, is_forced=False)[-1] == (
         f"5 to run, one after another: {total / 60:.0f} min and 1 of unknown time"
     )
+
+
+def test_other_suites_know_the_time_of_what_this_one_has_not_run(
+    tmp_path, record, write, spec
+) -> None:
+    write(tmp_path / "one", record(1, "A", a=1), seconds=train_seconds(10))
+    write(tmp_path / "one", record(1, "B", a=2), seconds=train_seconds(40))
+    (tmp_path / "one" / SUITE).write_text("{}")
+    wanted = [spec(9, "Z", settings={"a": 1}), spec(9, "Y"), spec(9, "X", model="BPR")]
+    planned, _ = plan(wanted, tmp_path / "other")
+    assert [one.seconds for one in planned] == [10, 25, None]
 
 
 def test_nothing_known_is_said_so(tmp_path: Path, spec) -> None:

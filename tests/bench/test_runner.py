@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from recbole_llm.bench.results import read_plan, read_records
+from recbole_llm.bench.rulers import fingerprint, ruler_of
 from recbole_llm.bench.runner import LOCKS, command_of
 from recbole_llm.job import RECORDED
 from recbole_llm.parsing import parse_value, split_arguments
@@ -45,6 +46,7 @@ def test_a_record_is_the_result_and_what_the_suite_says_of_it(bench, write_suite
         "run_recbole --model=LLMInterestLSTM --dataset=toy --seed=1 '--topk=[3]' "
         "--valid_metric=NDCG@3 --embedding_size=8"
     )
+    assert facts.pop("fingerprint") == fingerprint(ruler_of(facts))
     settings = {"topk": [3], "valid_metric": "NDCG@3", "embedding_size": 8}
     spec = {"model": "LLMInterestLSTM", "dataset": "toy", "seed": 1, "settings": settings}
     assert facts == {

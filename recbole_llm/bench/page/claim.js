@@ -19,7 +19,7 @@ function drawClaim(board) {
 /** Fill a table: its first column is text, the others are findings on one scale. */
 function claimTable(table, head, rows, digits) {
   const ends = rows.flat().flatMap(({ low, high }) => [low, high]).filter((end) => end <= 1);
-  const reach = Math.max(...ends.map(Math.abs));
+  const reach = Math.max(...ends.map(Math.abs)) || 1;  // all may be 0
   const line = ([label, ...cells]) => make("tr", {}, make("th", { scope: "row" }, label),
     ...cells.map((one, at) =>
       make("td", { "data-head": head[at + 1] }, claimCell(one, reach, digits))));

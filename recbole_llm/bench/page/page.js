@@ -165,7 +165,8 @@ function details(board, row) {
 function copyButton(text) {
   const button = make("button", { type: "button" }, "Copy");
   const say = (words) => () => { button.textContent = words; };
-  button.addEventListener("click", () => navigator.clipboard.writeText(text)
+  const copy = async () => navigator.clipboard.writeText(text);  // there may be no clipboard
+  button.addEventListener("click", () => copy()
     .then(say("Copied"), say("Select and copy by hand")));
   return button;
 }

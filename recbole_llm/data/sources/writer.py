@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def _write_interactions(table: Table, path: Path, *, core: int) -> Interactions:
     of_user, of_item = np.array(users, dtype=np.int64), np.array(items, dtype=np.int64)
     del users, items
     keep = core_mask(of_user, of_item, core=core)
-    release = _counts(of_user, of_item)
+    release = replace(_counts(of_user, of_item), interactions=len(keep) + left_out)
     if not keep.any():
         raise DataError(
             f"{path.parent}: nothing is written, since of {len(keep)} interactions none is left"

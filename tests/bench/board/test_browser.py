@@ -12,6 +12,7 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.leaderboard import render
@@ -188,6 +189,18 @@ def test_a_row_opens_to_its_runs_and_commands(page: Page) -> None:
     page.find("[data-focus='row GRU4Rec']").click()
     assert page.find("[data-focus='row GRU4Rec']").get_attribute("aria-expanded") == "false"
     assert page.texts("#rows .details") == []
+
+
+@pytest.mark.parametrize("clipboard", ["{writeText: async () => {}}", "undefined"])
+def test_commands_are_copied_or_else_it_says_what_to_do(page: Page, clipboard: str) -> None:
+    page.browser.execute_script(
+        f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}}})"
+    )
+    page.find("[data-focus='row GRU4Rec']").click()
+    page.find("#rows .inner button").click()
+    said = "Select and copy by hand" if clipboard == "undefined" else "Copied"
+    wait = WebDriverWait(page.browser, 5)
+    wait.until(lambda _: page.find("#rows .inner button").text == said)
 
 
 def test_the_claim_is_shown_where_it_speaks_of_rows(page: Page) -> None:

@@ -12,6 +12,7 @@ from recbole_llm.bench.boards import Board
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.results import ranks_path
 from recbole_llm.errors import RequestError
+from recbole_llm.eval_checks import FILTERS
 
 
 def board_of(results: Any, **options: Any) -> Board:
@@ -104,6 +105,30 @@ def test_two_rulers_are_two_boards_that_say_what_differs(
     assert first.fingerprint != second.fingerprint and first.name != second.name
     assert {label for label, _metric in first.comparisons} == {"GRU4Rec"}
     assert second.comparisons == {}
+
+
+@pytest.mark.parametrize("part", ["settings", "protocol"])
+def test_other_filters_of_data_are_another_ruler(made, results, part: str) -> None:
+    """Of records before they were in the protocol, the settings say them."""
+    filters = dict.fromkeys(FILTERS) | {"item_inter_num_interval": "[5,inf)"}
+    results.add(made.lstm, "ml-100k", 2020)
+    path = results.add(made.gru4rec, "ml-100k", 2020)
+    facts = json.loads(path.read_text("utf-8"))[part]
+    rewrite(path, **{part: facts | (filters if part == "settings" else {"filters": filters})})
+    first, second = read_boards(results.folder).boards
+    said = {one.rows[0].label: one.differs for one in (first, second)}
+    assert said["GRU4Rec"] == {"filters.item_inter_num_interval": "[5,inf)"}
+    assert said["LLMInterestLSTM"] == {"filters.item_inter_num_interval": None}
+
+
+def test_a_run_that_failed_when_it_was_run_again_has_no_score(made, results) -> None:
+    for seed in (2020, 2021):
+        results.add(made.lstm, "ml-100k", seed)
+    results.fail(made.lstm, "ml-100k", 2021, "ValueError: no")
+    results.plan.pop()  # it was wanted already
+    results.write_plan()
+    (row,) = board_of(results).rows
+    assert row.seeds == "1/2" and [one.status for one in row.absences] == ["failed"]
 
 
 def test_a_suites_own_rulers_are_boards_by_name(made, results) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from recbole_llm.bench.stats import (
+    Comparison,
     compare,
     compare_with_reference,
     detectable_difference,
@@ -75,6 +76,12 @@ def test_a_better_model_has_a_small_p_and_a_worse_one_a_large() -> None:
     assert better.p < 0.001 and better.low > 0 and better.mark == "*"
     assert worse.p > 0.999 and worse.high < 0 and worse.mark == "†"
     assert better.difference == -worse.difference == differences.mean()
+
+
+def test_a_mark_wants_less_than_five_percent() -> None:
+    facts = {"difference": 0.1, "low": 0.0, "high": 0.2, "p": 0.05, "num_users": 9, "num_seeds": 2}
+    marks = [Comparison(**facts, p_holm=p, detectable=0.1).mark for p in (0.0499, 0.05)]
+    assert marks == ["*", ""]
 
 
 def test_no_difference_has_no_mark() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from recbole_llm.bench.boards import Board
 from recbole_llm.bench.cells import Grid
 from recbole_llm.bench.collect import read_boards
-from recbole_llm.bench.figures import pictures
-from recbole_llm.bench.grids import grids
+from recbole_llm.bench.figures import pictures, tradeoff
+from recbole_llm.bench.grids import grids, notes
 from recbole_llm.bench.metrics import accuracy_columns, metric
 from recbole_llm.bench.page.content import board_content
 from recbole_llm.bench.results import ranks_path
@@ -44,10 +45,42 @@ def test_hostile_names_stay_text(made, results) -> None:
     )
     assert (
         r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}\textbar{}"
-        r"a\_b*c\textbackslash{}[d](e)`f` \$x\textasciicircum{}2\textasciitilde{}\#\{\&\%"
+        r"a\_b{*}c\textbackslash{}{[}d](e)`f` \$x\textasciicircum{}2\textasciitilde{}\#\{\&\%"
     ) in latex(boards)
     rows = csv.DictReader(io.StringIO(csv_text(boards)))
     assert {row["label"] for row in rows} == {label}
+
+
+def test_no_row_of_latex_begins_with_what_ends_a_row(made, results) -> None:
+    r"""After ``\\`` an opening bracket begins a length, and an asterisk is swallowed."""
+    for label in ("[text, id]", "*best*"):
+        results.add(made.lstm._replace(label=label), "ml-100k", 2020)
+    page = latex(read_boards(results.folder))
+    assert "\n{[}text, id] & " in page and "\n{*}best{*} & " in page
+
+
+def test_two_devices_have_no_front_and_say_so(made, results) -> None:
+    results.add(made.lstm, "ml-100k", 2020)
+    one = read_boards(results.folder).boards[0]
+    assert "nothing cheaper" in drawn(one) and "do not compare" not in str(notes(one))
+    results.add(made.gru4rec, "ml-100k", 2020, device="cuda:0")
+    two = read_boards(results.folder).boards[0]
+    assert "on cpu, cuda:0" in drawn(two) and "nothing cheaper" not in drawn(two)
+    assert "Trained on cpu, cuda:0: seconds of different devices do not compare." in notes(two)
+
+
+def drawn(board: Board) -> str:
+    """Return the words below the axis of the first figure."""
+    return tradeoff(board, board.rows).axes[0].get_xlabel()
+
+
+def test_a_page_says_how_far_chance_moves_one_run(made, results) -> None:
+    results.add(made.lstm, "ml-100k", 2020)
+    (board,) = read_boards(results.folder).boards
+    best, cases = board.rows[0].mean("test_result", "recall@10"), results.num_users
+    error = (best * (1 - best) / cases) ** 0.5
+    told = f"Recall@10 of {best:.4f} over {cases:,} test cases has a standard error of {error:.4f}."
+    assert told in notes(board)
 
 
 def test_a_reason_of_several_lines_is_one_cell(made, results) -> None:

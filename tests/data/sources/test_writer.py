@@ -61,6 +61,7 @@ def test_separators_in_cells_become_spaces_and_rows_without_ids_are_left_out(tmp
     assert (tmp_path / "x.inter").read_text().splitlines()[1:] == ["a b\ta\t1"]
     assert (tmp_path / "x.item").read_text().splitlines()[1:] == ["a\ttwo lines "]
     assert (facts["interactions"], facts["left_out"]) == (1, 2)
+    assert facts["release"]["interactions"] == 3  # what is published counts them
 
 
 def test_what_is_there_is_kept_unless_it_may_go(tmp_path: Path) -> None:

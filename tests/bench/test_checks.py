@@ -106,9 +106,15 @@ def test_the_command_tells_suites_from_settings(write_suite, tmp_path, capsys) -
 
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
 def test_the_shipped_suites_are_sound(file: Path) -> None:
-    suite, _ = check_suite(file)
-    roles = [row.role for row in suite.rows.values()]
-    assert suite.about and roles.count("control") >= 5
+    suite, runs = check_suite(file)
+    assert suite.about
+    controls = [row for row in suite.rows.values() if row.role == "control"]
+    assert {"LastItemTextKNN", "Popularity"} <= {row.model for row in controls}
+    words = " ".join(str(row.settings) for row in controls)
+    assert all(one in words for one in ("'item_features': 'id'", "'random'", "'shuffled'"))
+    for one in suite.claim.against if suite.claim else ():  # a test needs two seeds of both
+        of_row = {label: {run.seed for run in runs if run.label == label} for label in suite.rows}
+        assert len(of_row[suite.claim.row] & of_row[one]) > 1
     if file.stem not in ("ablation", "defaults"):  # which compare parts of one model
         of_role = {label for label, row in suite.rows.items() if row.role == "baseline"}
         assert suite.claim is not None and set(suite.claim.against) <= of_role

@@ -129,6 +129,11 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         problems += tuning_problems(settings) + _compile_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
+        if settings.get("repeat_bias") and not learns_windows(model, settings.get("training")):
+            problems.append(
+                f"repeat_bias: is for our models and, with training: all_positions, for "
+                f"{' and '.join(CAUSAL)}; received it for {model}. Leave it out."
+            )
         problems += control_problems(settings, model=model) if model in CONTROLS else []
         problems += classifier_problems(settings) if model in CLASSIFIERS else []
         problems += [

@@ -37,7 +37,7 @@ from recbole_llm.train.checkpoints import WEIGHT, read_tensors, write_tensors
 from recbole_llm.transfer_checks import source_problems
 
 FORMAT = "recbole-llm source 1"
-ANEW = ("items.embedding.", "offset", "loss.")  # of ids, of popularity, of a loss
+ANEW = ("items.embedding.", "offset", "loss.", "repeats.")  # of ids, popularity, a loss, repeats
 ENCODER = ".encoder.trained."  # begins as it is where the source's is frozen
 
 

@@ -128,6 +128,7 @@ def test_random_texts_have_other_neighbours(folder) -> None:
         ("LastItemTextKNN", {"item_noise": 0.1}, "item_noise: is for our models"),
         ("Popularity", {"item_features": "text"}, "item_features: Popularity reads none"),
         ("Popularity", {"training": "all_positions"}, "training: all_positions is for"),
+        ("Popularity", {"repeat_bias": True}, "repeat_bias: is for our models and, with training"),
         ("Popularity", {"train_neg_sample_args": {"sample_num": 1}}, "is for RecBole's models"),
         ("Popularitys", {}, "Did you mean 'Popularity'"),
     ],

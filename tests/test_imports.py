@@ -279,6 +279,8 @@ TORCH_ONLY = (
     "model/evolution.py",
     "model/attention.py",
     "model/losses.py",
+    "model/repeats.py",
+    "model/softmax.py",
     "model/contrastive.py",
     "model/text_embedding.py",
 )

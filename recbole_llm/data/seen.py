@@ -68,6 +68,12 @@ def training_counts(dataset: Any) -> np.ndarray:
     return counts.astype(np.int64)
 
 
+def training_repeats(dataset: Any) -> tuple[int, int]:
+    """Return how many interactions of a training part are with an item met before, and of all."""
+    matrix = dataset.inter_matrix().tocsr()  # equal cells are summed
+    return int(matrix.sum()) - matrix.nnz, int(matrix.sum())
+
+
 class KeepsEvents(DatasetLike):
     """Mixin for RecBole's sequential datasets, whose cases keep only the end of a long history.
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
+from recbole_llm.model.building import build_repeats
 from recbole_llm.model.known import KnownItems
 from recbole_llm.model.losses import FullSoftmax
+from recbole_llm.model.repeats import with_repeats
+from recbole_llm.settings import Settings
 
 ModelLike: Any = object  # what a mixin of a RecBole model may ask of itself
 
@@ -28,6 +31,7 @@ class AllPositions(ModelLike):
     def __init__(self, config: Any, dataset: InterestDataset) -> None:
         super().__init__(config, dataset)
         self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
+        self.repeats = build_repeats(Settings.from_config(config), dataset)
 
     def gather_indexes(self, output: Tensor, index: Tensor) -> Tensor:
         """Return the states at ``index``, ``(B, H)``; of windows all of them, ``(B, L, H)``."""
@@ -44,9 +48,22 @@ class AllPositions(ModelLike):
             self._keeps_positions = False
         has_target = interaction.targets > 0
         candidates, wanted = self.item_embedding.weight, interaction.targets[has_target]
+        history, known = interaction.history, self.known
+        history = history if known is None else known.places(history)
+        read = None if self.repeats is None else self.repeats.before(history, interaction.targets)
         if self.known is not None:
             candidates, wanted = self.known(candidates, wanted)
-        return FullSoftmax(temperature=1.0)(states[has_target], candidates, wanted)
+        return FullSoftmax(temperature=1.0)(states[has_target], candidates, wanted, None, read)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Return the score of one item a row, ``(B,)``."""
+        scores, items = super().predict(interaction), interaction[self.ITEM_ID]
+        return with_repeats(self.repeats, scores, interaction[self.ITEM_SEQ], items)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Return the scores of all items, ``(B, N)``."""
+        scores = super().full_sort_predict(interaction)
+        return with_repeats(self.repeats, scores, interaction[self.ITEM_SEQ])
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,7 @@ Letters: B batch, L or T history length, P positions with a target, N items, H i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,20 +20,13 @@ from recbole_llm.data.batches import WindowBatch
 from recbole_llm.data.dataset import InterestDataset
 from recbole_llm.data.features import text_places, tuned_encoder
 from recbole_llm.errors import RequestError
-from recbole_llm.model.adaptors import build_adaptor
+from recbole_llm.model.building import build_items, build_loss, build_repeats, build_target_weights
 from recbole_llm.model.evolution import Combination, Evolution, Past, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation, VectorFeature
 from recbole_llm.model.known import KnownItems
-from recbole_llm.model.losses import (
-    BPR,
-    BinaryCrossEntropy,
-    FullSoftmax,
-    InterestMSE,
-    Negatives,
-    SampledSoftmax,
-    item_scores,
-)
-from recbole_llm.model.propensity import TargetWeights, popularity_offset
+from recbole_llm.model.losses import item_scores
+from recbole_llm.model.propensity import popularity_offset
+from recbole_llm.model.repeats import with_repeats
 from recbole_llm.model.robust import Contrast, ItemNoise, adversarial_table
 from recbole_llm.model.tuned import TunedFeature
 from recbole_llm.settings import Settings
@@ -70,6 +63,7 @@ class InterestModel(SequentialRecommender):
         adjustment = settings.popularity_adjustment
         offset = popularity_offset(counts, adjustment=adjustment) if adjustment else None
         self.register_buffer("offset", offset)  # kept with the weights, if there is one
+        self.repeats = build_repeats(settings, dataset)
         self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
         counts = counts if self.known is None else counts[self.known.rows]
         self.loss = build_loss(settings, counts=counts)
@@ -153,25 +147,27 @@ class InterestModel(SequentialRecommender):
         """Return the loss over every position that has a target, and the terms of robustness."""
         table = self.items.of_step(torch.cat([batch.history, batch.targets]))
         states = self.interest(batch.history, table)  # (B, T, H)
-        loss = self.target_loss(states, table, batch.targets)
+        loss = self.target_loss(states, table, batch)
         if self.adversarial_weight:  # dropout of the table is shared; all else is drawn again
             moved = adversarial_table(table, loss=loss, epsilon=self.adversarial_epsilon)
             misled = self.interest(batch.history, moved)
-            loss = loss + self.adversarial_weight * self.target_loss(misled, moved, batch.targets)
+            loss = loss + self.adversarial_weight * self.target_loss(misled, moved, batch)
         if self.contrastive_weight:
             apart = self.contrast(states, batch, read=lambda ids: self.interest(ids, table))
             loss = loss + self.contrastive_weight * apart
         return loss
 
-    def target_loss(self, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of interests ``(B, T, H)`` where targets ``(B, T)`` are not 0."""
-        has_target = targets > 0  # (B, T), P of them true
-        candidates, wanted = self.candidates(table), targets[has_target]
+    def target_loss(self, states: Tensor, table: Tensor, batch: WindowBatch) -> Tensor:
+        """Return the loss of interests ``(B, T, H)`` where a batch has targets."""
+        has_target = batch.targets > 0  # (B, T), P of them true
+        candidates, wanted = self.candidates(table), batch.targets[has_target]
         weights = None if self.target_weights is None else self.target_weights(wanted)
+        history = batch.history if self.known is None else self.known.places(batch.history)
+        read = None if self.repeats is None else self.repeats.before(history, batch.targets)
         if self.known is not None:
             candidates, wanted = self.known(candidates, wanted)
             weights = None if weights is None else weights[self.known.rows]
-        return self.loss(states[has_target], candidates, wanted, weights)
+        return self.loss(states[has_target], candidates, wanted, weights, read)
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:
         """Return the loss of windows, or of RecBole's prefix cases."""
@@ -201,91 +197,17 @@ class InterestModel(SequentialRecommender):
         states = self.last_interest(interaction, table)
         candidate = self.items.lookup(self.candidates(table), interaction[self.ITEM_ID])
         scores = (states * candidate).sum(-1) / self.temperature
-        return scores if self.offset is None else scores + self.offset[interaction[self.ITEM_ID]]
+        if self.offset is not None:
+            scores = scores + self.offset[interaction[self.ITEM_ID]]
+        return with_repeats(
+            self.repeats, scores, interaction[self.ITEM_SEQ], interaction[self.ITEM_ID]
+        )
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Return the scores of all items, ``(B, N)``."""
         table = self.items.table()
         states = self.last_interest(interaction, table)
-        return item_scores(
+        scores = item_scores(
             states, self.candidates(table), temperature=self.temperature, offset=self.offset
         )
-
-
-def build_items(
-    settings: Settings,
-    *,
-    num_items: int,
-    tables: Mapping[str, Tensor],
-    text_feature: Callable[..., VectorFeature] = VectorFeature,
-) -> ItemRepresentation:
-    """Return the item representation that the settings ask for.
-
-    Args:
-        settings: Our settings.
-        num_items: N, padding included.
-        tables: The vectors of each feature that comes with some, ``(N, D)`` each.
-        text_feature: What makes the feature of text; all others are a ``VectorFeature``.
-    """
-    size = settings.embedding_size
-    features = [
-        (text_feature if name == "text" else VectorFeature)(
-            vectors=table,
-            adaptor=build_adaptor(
-                settings.adaptor_of(name),
-                in_size=table.shape[1],
-                size=size,
-                hidden_size=settings.adaptor_hidden_size or 2 * size,
-                num_experts=settings.adaptor_experts,
-            ),
-            dropout=settings.dropout_prob,
-        )
-        for name, table in tables.items()
-    ]
-    return ItemRepresentation(
-        num_items=num_items,
-        size=size,
-        features=features,
-        use_id="id" in settings.features,
-        fusion=settings.fusion,
-    )
-
-
-def build_target_weights(settings: Settings, *, counts: Tensor) -> TargetWeights | None:
-    """Return what targets count for, None where all are alike.
-
-    Args:
-        settings: Our settings.
-        counts: How often each item is a target in training, ``(N,)``.
-    """
-    if settings.propensity_weighting == "none":
-        return None
-    return TargetWeights(
-        counts,
-        power=settings.propensity_power,
-        clip=settings.propensity_clip,
-        is_self_normalised=settings.propensity_weighting == "snips",
-    )
-
-
-def build_loss(settings: Settings, *, counts: Tensor) -> torch.nn.Module:
-    """Return the loss that ``loss_type`` names.
-
-    Args:
-        settings: Our settings.
-        counts: How often each item is a target in training, ``(N,)``.
-    """
-    temperature = settings.temperature
-    if settings.loss_type == "CE":
-        return FullSoftmax(temperature=temperature, label_smoothing=settings.label_smoothing)
-    if settings.loss_type == "MSE":
-        return InterestMSE()
-    negatives = Negatives(
-        how=settings.negative_sampling, number=settings.num_negatives, counts=counts
-    )
-    if settings.loss_type == "SCE":
-        return SampledSoftmax(temperature=temperature, negatives=negatives)
-    if settings.loss_type == "BPR":
-        return BPR(temperature=temperature, negatives=negatives)
-    calibration = settings.gbce_calibration if settings.loss_type == "GBCE" else 0.0
-    return BinaryCrossEntropy(temperature=temperature, negatives=negatives, calibration=calibration)
+        return with_repeats(self.repeats, scores, interaction[self.ITEM_SEQ])

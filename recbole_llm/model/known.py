@@ -32,6 +32,10 @@ class KnownItems(nn.Module):
         """Return what narrows to these items, or None where ``ids`` is None: all are known."""
         return None if ids is None else cls(ids, num_items=num_items)
 
+    def places(self, items: Tensor) -> Tensor:
+        """Return where items are in the narrowed table, 0 for those that are not, of any shape."""
+        return self.place[items].clamp(min=0)
+
     def forward(self, table: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the known rows of ``(N, H)``, ``(1 + K, H)``, and where targets ``(P,)`` are."""
         return table[self.rows], self.place[targets]

@@ -12,10 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
-CPU_ROWS = 512  # positions whose scores are made together; more leave the processor's cache
-MAX_CELLS = 2**26  # scores made together at most: 256 MiB in float32
+from recbole_llm.model.repeats import Read
+from recbole_llm.model.softmax import cross_entropy
 
 
 def item_scores(
@@ -77,7 +76,8 @@ class FullSoftmax(nn.Module):
 
     Args:
         temperature: Divides the scores.
-        label_smoothing: Share of the target's probability spread over all items.
+        label_smoothing: Share of the target's probability spread over all items, whether they were
+            read or not.
     """
 
     def __init__(self, *, temperature: float, label_smoothing: float = 0.0) -> None:
@@ -85,49 +85,22 @@ class FullSoftmax(nn.Module):
         self.temperature, self.label_smoothing = temperature, label_smoothing
 
     def forward(
-        self, interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None = None
+        self,
+        interest: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
         with torch.autocast(interest.device.type, enabled=False):
-            interest, table = interest.float() / self.temperature, table[1:].float()
-            targets = targets - 1  # padding is no candidate
-            weights = None if weights is None else weights[1:]
-            rows = max(1, MAX_CELLS // len(table))
-            if interest.device.type == "cpu":
-                rows = min(rows, CPU_ROWS)
-            loss = _cross_entropy(interest, table, targets, rows=rows, weights=weights)
+            interest, table = interest.float() / self.temperature, table.float()
+            loss = cross_entropy(interest, table, targets, weights=weights, read=read)
             if self.label_smoothing:  # (1 - ε) CE + ε mean_j -log p_j = CE + ε (z_y - mean_j z_j)
-                above_mean = table[targets] - table.mean(0)  # (P, H)
+                above_mean = table[targets] - table[1:].mean(0)  # (P, H)
                 smoothing = weighted_mean((interest * above_mean).sum(1), targets, weights)
                 loss = loss + self.label_smoothing * smoothing
             return loss
-
-
-def _cross_entropy(
-    interest: Tensor, table: Tensor, targets: Tensor, *, rows: int, weights: Tensor | None
-) -> Tensor:
-    """Return the mean cross-entropy of scores that are made ``rows`` positions at a time."""
-    if hasattr(functional, "linear_cross_entropy"):
-        options = nn.LinearCrossEntropyOptions(
-            batch_chunk_size=rows,
-            allow_retain_graph=True,  # so that gradients can be asked for twice
-        )
-        if weights is None:
-            return functional.linear_cross_entropy(interest, table, targets, options=options)
-        total = functional.linear_cross_entropy(
-            interest, table, targets, weight=weights, reduction="sum", options=options
-        )
-        return total / len(targets)
-    # PyTorch before 2.14 lacks it: scores are made again for the gradient instead of being kept.
-    parts = zip(interest.split(rows), targets.split(rows), strict=True)
-    sums = [
-        checkpoint(_summed, part, table, ids, weights, use_reentrant=False) for part, ids in parts
-    ]
-    return torch.stack(sums).sum() / len(targets)
-
-
-def _summed(interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    return functional.cross_entropy(interest @ table.T, targets, weight=weights, reduction="sum")
 
 
 class SampledLoss(nn.Module):
@@ -138,7 +111,12 @@ class SampledLoss(nn.Module):
         self.temperature, self.negatives = temperature, negatives
 
     def forward(
-        self, interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None = None
+        self,
+        interest: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
         drawn = self.negatives.draw(targets)  # (K,)
@@ -146,6 +124,9 @@ class SampledLoss(nn.Module):
             scaled, table = interest.float() / self.temperature, table.float()
             positive = (scaled * table[targets]).sum(-1)  # (P,)
             negative = scaled @ table[drawn].T  # (P, K)
+            if read is not None:
+                positive = positive + read.bias_of_own(targets)
+                negative = negative + read.bias_of(drawn, num_items=len(table))
             return self.compare(positive, negative, weights, targets=targets, drawn=drawn)
 
     def compare(
@@ -252,9 +233,17 @@ class InterestMSE(nn.Module):
     """
 
     def forward(
-        self, interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | None = None
+        self,
+        interest: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        read: Read | None = None,
     ) -> Tensor:
-        """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
+        """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``.
+
+        Nothing is compared with other items, so that what was read does not count.
+        """
         wanted = table[targets].detach()
         if weights is None:
             return functional.mse_loss(interest, wanted)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recbole_llm.errors import RequestError, how_to_install
+from recbole_llm.model.repeats import ReadCells
 from recbole_llm.train.blocks import Candidates
 from recbole_llm.train.ranking import Pairs
 
@@ -48,7 +49,13 @@ class NearestItems:
         self.index.add(vectors[1:].cpu().numpy())
 
     def __call__(
-        self, interests: Tensor, candidates: Candidates, *, seen: Pairs | None, length: int
+        self,
+        interests: Tensor,
+        candidates: Candidates,
+        *,
+        seen: Pairs | None,
+        length: int,
+        read: ReadCells | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return scores and ids of items that are nearly the best, as ``top_items`` does.
 
@@ -59,6 +66,7 @@ class NearestItems:
             candidates: Those that the index was built of.
             seen: Cells, rows and items, that are left out.
             length: K, below N.
+            read: Cells of what was read, if their scores have a bias.
 
         Returns:
             ``(R, K)`` each.
@@ -68,8 +76,8 @@ class NearestItems:
             seen = (torch.zeros(0, dtype=torch.int64, device=interests.device),) * 2
         known = seen[1] < num_items  # rows behind are those of texts
         seen = seen[0][known], seen[1][known]
-        most_seen = int(torch.bincount(seen[0], minlength=1).max())
-        number = min(length + most_seen + SPARE, num_items - 1)  # F
+        apart = seen[0] if read is None else torch.cat([seen[0], read.rows])
+        number = min(length + int(torch.bincount(apart, minlength=1).max()) + SPARE, num_items - 1)
         effort = self._faiss.SearchParametersHNSW(efSearch=max(EFFORT, 2 * number))
         asked = interests.float()
         if candidates.offset is not None:
@@ -80,6 +88,10 @@ class NearestItems:
         scores = scores / candidates.temperature
         if candidates.offset is not None:
             scores = scores + candidates.offset[ids]
+        if read is not None:
+            bias = torch.zeros(len(interests), num_items, device=ids.device)
+            read.add_to(bias)
+            scores = scores + bias.gather(1, ids)
         scores = scores.masked_fill(ids == 0, -torch.inf)
         is_seen = torch.zeros(len(interests), num_items, dtype=torch.bool, device=ids.device)
         is_seen[seen] = True

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recbole_llm.model.base import InterestModel
+from recbole_llm.model.repeats import ReadCells
 from recbole_llm.recommend.catalogue import Catalogue
 from recbole_llm.recommend.lists import Recommendation
 from recbole_llm.recommend.new_items import NewItems
@@ -69,29 +70,57 @@ class Ranker:
             for at in range(0, len(part), TILE):
                 tile = part[at : at + TILE]
                 yield from self.ranked(
-                    interests[at : at + TILE], tile if filter_seen else None, k=k
+                    interests[at : at + TILE],
+                    tile if filter_seen else None,
+                    read=[self.end_of(history) for history in tile],
+                    k=k,
                 )
 
     @torch.no_grad()
     def interests(self, histories: Sequence[Tensor], table: Tensor) -> Tensor:
         """Return the interest after each history of rows of a table, ``(B, H)``."""
-        ends = [history[-self.model.max_seq_length :] for history in histories]
+        ends = [self.end_of(history) for history in histories]
         cases = {
             self.model.ITEM_SEQ: torch.nn.utils.rnn.pad_sequence(ends, batch_first=True),  # (B, L)
             self.model.ITEM_SEQ_LEN: torch.tensor([len(end) for end in ends]),
         }
         return last_interests(self.model, Interaction(cases).to(self.device), table=table)
 
+    def end_of(self, history: Tensor) -> Tensor:
+        """Return what the model reads of a history, its last rows."""
+        return history[-self.model.max_seq_length :]
+
+    def read_cells(self, read: Sequence[Tensor]) -> ReadCells | None:
+        """Return the cells whose scores have a bias after rows that were read, if there is one."""
+        if self.model.repeats is None:
+            return None
+        histories = torch.nn.utils.rnn.pad_sequence(list(read), batch_first=True)
+        return self.model.repeats.cells(histories.to(self.device))
+
     def ranked(
-        self, interests: Tensor, seen: Sequence[Tensor] | None, *, k: int
+        self,
+        interests: Tensor,
+        seen: Sequence[Tensor] | None,
+        *,
+        read: Sequence[Tensor],
+        k: int,
     ) -> Iterator[list[Recommendation]]:
-        """Yield the lists after at most a tile of interests ``(R, H)``, without items seen."""
+        """Yield the lists after at most a tile of interests ``(R, H)``.
+
+        Args:
+            interests: The interests.
+            seen: Rows of the items that are left out, for each, or None.
+            read: Rows that each interest was read from.
+            k: Length of a list.
+        """
         cells = None
         if seen is not None:
             lengths = torch.tensor([len(history) for history in seen])
             rows = torch.repeat_interleave(torch.arange(len(seen)), lengths)
             cells = rows.to(self.device), torch.cat(list(seen)).to(self.device)
-        scores, ids = self.search(interests, self.candidates, seen=cells, length=k)
+        scores, ids = self.search(
+            interests, self.candidates, seen=cells, length=k, read=self.read_cells(read)
+        )
         for row in zip(scores.tolist(), ids.tolist(), strict=True):
             yield [
                 Recommendation(self.items[item], self.titles[item], score)

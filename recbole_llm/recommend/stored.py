@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import scipy.sparse
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -55,6 +56,10 @@ class StoredItems:
     def num(self, field: str) -> int:
         """Return the number of items, padding included; no other field is asked for."""
         return len(self.catalogue.items)
+
+    def inter_matrix(self) -> scipy.sparse.coo_matrix:
+        """Return no interactions: what training counted is in the weights."""
+        return scipy.sparse.coo_matrix((1, 1))
 
     def item_vectors(self) -> GivenVectors | None:
         """Return what stands for the text vectors."""

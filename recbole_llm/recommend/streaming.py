@@ -115,5 +115,6 @@ class InterestState:
             RequestError: If no event has been read, or ``k`` is larger than the catalogue.
         """
         self.recommender.require_length(k)
-        seen = [torch.tensor(list(self._seen))] if filter_seen else None
-        return next(self.recommender.ranked(self.interest[None], seen, k=k))
+        read = [torch.tensor(list(self._seen))]
+        seen = read if filter_seen else None
+        return next(self.recommender.ranked(self.interest[None], seen, read=read, k=k))

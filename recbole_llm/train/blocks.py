@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recbole_llm.model.losses import item_scores
+from recbole_llm.model.repeats import ReadCells
 
 TILE = 32  # cases of one matrix product
 SPAN = 2**17  # items of one matrix product: 16 MiB of scores a tile; most catalogues have fewer
@@ -60,11 +61,13 @@ class ScoreBlocks:
         interests: ``(R, H)``.
         candidates: The items.
         span: Items of a block, at least 2.
+        read: Cells of what was read, if their scores have a bias.
     """
 
     interests: Tensor
     candidates: Candidates
     span: int
+    read: ReadCells | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         twins, (sources, source) = self.candidates.twins, self.candidates.sources
@@ -77,6 +80,8 @@ class ScoreBlocks:
             kept[:, here] = scores[:, sources[here] - begin]
             here = (twins > begin) & (twins < stop)
             scores[:, twins[here] - begin] = kept[:, source[here]]
+            if self.read is not None:
+                self.read.add_to(scores, begin)
             yield begin, scores
 
     def _products(self, begin: int, stop: int) -> Tensor:

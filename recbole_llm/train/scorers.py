@@ -79,17 +79,21 @@ class InterestScorer:
         """Where the scores are."""
         return self.table.device
 
-    def read(self, begin: int, end: int) -> Tensor:
-        """Return the interests of a batch, ``(B, H)``."""
+    def read(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        """Return the interests of a batch, ``(B, H)``, and what was read, ``(B, L)``."""
         cases = read_cases(self.loader, begin, end, device=self.table.device)
-        return last_interests(self.model, cases, table=self.table)
+        history = cases[self.model.ITEM_SEQ]
+        return last_interests(self.model, cases, table=self.table), history
 
-    def blocks(self, batch: Tensor, part: slice) -> Blocks:
+    def blocks(self, batch: tuple[Tensor, Tensor], part: slice) -> Blocks:
         """Return the scores of part of a batch in blocks, made anew each time if there are two."""
-        blocks = ScoreBlocks(batch[part], self.candidates, self.span)
+        interests, history = batch
+        repeats = self.model.repeats
+        read = None if repeats is None else repeats.cells(history[part])
+        blocks = ScoreBlocks(interests[part], self.candidates, self.span, read)
         return blocks if self.span < len(self.table) else list(blocks)
 
-    def scores(self, batch: Tensor, part: slice) -> Tensor:
+    def scores(self, batch: tuple[Tensor, Tensor], part: slice) -> Tensor:
         """Return the scores of part of a batch, ``(R, N)``."""
         (_, first), *others = self.blocks(batch, part)
         return torch.cat([first, *(scores[:, 1:] for _, scores in others)], 1) if others else first

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from recbole_llm.model import losses
+from recbole_llm.model import softmax
 from recbole_llm.model.losses import (
     BPR,
     BinaryCrossEntropy,
@@ -59,9 +59,9 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch, has_fused: bool) -
     loss = FullSoftmax(temperature=0.5, label_smoothing=0.1)
     whole = loss(interest, table, targets)
     expected = torch.autograd.grad(whole, (interest, table))
-    monkeypatch.setattr(losses, "MAX_CELLS", 3 * 7)
+    monkeypatch.setattr(softmax, "MAX_CELLS", 3 * 7)
     if not has_fused:
-        monkeypatch.delattr(losses.functional, "linear_cross_entropy", raising=False)
+        monkeypatch.delattr(softmax.functional, "linear_cross_entropy", raising=False)
     cut = loss(interest, table, targets)
     received = torch.autograd.grad(cut, (interest, table))
     assert torch.allclose(cut, whole)

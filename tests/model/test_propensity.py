@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recbole_llm.model import losses
+from recbole_llm.model import softmax
 from recbole_llm.model.losses import (
     BPR,
     BinaryCrossEntropy,
@@ -98,9 +98,9 @@ def test_chunks_change_neither_a_weighted_loss_nor_its_gradient(monkeypatch, has
     scores = (interest / 0.5) @ table[1:].T
     each = functional.cross_entropy(scores, targets - 1, reduction="none")
     expected = torch.autograd.grad((weights[targets] * each).mean(), (interest, table))
-    monkeypatch.setattr(losses, "MAX_CELLS", 3 * 7)
+    monkeypatch.setattr(softmax, "MAX_CELLS", 3 * 7)
     if not has_fused:
-        monkeypatch.delattr(losses.functional, "linear_cross_entropy", raising=False)
+        monkeypatch.delattr(softmax.functional, "linear_cross_entropy", raising=False)
     cut = FullSoftmax(temperature=0.5)(interest, table, targets, weights)
     received = torch.autograd.grad(cut, (interest, table))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(received, expected, strict=True))

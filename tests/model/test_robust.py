@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_llm.errors import RequestError
-from recbole_llm.model import losses
+from recbole_llm.model import softmax
 from recbole_llm.model.robust import ItemNoise, adversarial_table
 from recbole_llm.train.trainer import WindowLoader
 
@@ -115,9 +115,9 @@ def test_the_adversarial_loss_is_that_of_moved_items_and_is_worse(ring, scoring)
     plain = ring(NAME, scoring=scoring)
     batch, model = windows(plain), plain.model
     loss, table = loss_of(plain, batch), model.items.table()
-    clean = model.target_loss(model.interest(batch.history, table), table, batch.targets)
+    clean = model.target_loss(model.interest(batch.history, table), table, batch)
     moved = adversarial_table(table, loss=clean, epsilon=0.1)
-    misled = model.target_loss(model.interest(batch.history, moved), moved, batch.targets)
+    misled = model.target_loss(model.interest(batch.history, moved), moved, batch)
     assert misled > clean
     received = loss_of(ring(NAME, scoring=scoring, **ADVERSARIAL), batch)
     assert torch.allclose(received, loss + 0.5 * misled)
@@ -129,8 +129,8 @@ def test_the_adversarial_loss_is_the_same_where_scores_are_made_in_chunks(
     world = ring(NAME, **ADVERSARIAL)
     batch = windows(world)
     found = []
-    for cells in (losses.MAX_CELLS, 60):
-        monkeypatch.setattr(losses, "MAX_CELLS", cells)
+    for cells in (softmax.MAX_CELLS, 60):
+        monkeypatch.setattr(softmax, "MAX_CELLS", cells)
         world.model.zero_grad()
         loss = loss_of(world, batch)
         loss.backward()

@@ -25,8 +25,10 @@ def recall(found: torch.Tensor, exact: torch.Tensor) -> float:
     return (found[:, :, None] == exact[:, None]).any(1).float().mean().item()
 
 
-def test_a_small_catalogue_is_found_whole(trained, shop) -> None:
-    exact, near = (Recommender.load(trained(), approximate=flag) for flag in (False, True))
+@pytest.mark.parametrize("settings", [{}, {"repeat_bias": True}])
+def test_a_small_catalogue_is_found_whole(trained, shop, settings) -> None:
+    run = trained(**settings)
+    exact, near = (Recommender.load(run, approximate=flag) for flag in (False, True))
     for user in ("u1", "u2"):
         for keep in (True, False):
             lists = [one.for_user(user, k=45, filter_seen=keep) for one in (exact, near)]
@@ -37,12 +39,14 @@ def test_a_small_catalogue_is_found_whole(trained, shop) -> None:
             assert order == sorted(order, reverse=True)
 
 
-def test_texts_are_answered_too(trained, shop) -> None:
-    near = Recommender.load(trained(), approximate=True)
+@pytest.mark.parametrize("settings", [{}, {"repeat_bias": True}])
+def test_texts_are_answered_too(trained, shop, settings) -> None:
+    run = trained(**settings)
+    near = Recommender.load(run, approximate=True)
     texts = [f"{shop.title(item)}, goods" for item in ("i1", "i9")]
     received = near.for_texts(texts, k=5)
     assert [one.item for one in received] == [
-        one.item for one in Recommender.load(trained()).for_texts(texts, k=5)
+        one.item for one in Recommender.load(run).for_texts(texts, k=5)
     ]
 
 

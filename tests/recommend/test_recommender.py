@@ -41,6 +41,7 @@ def scores(found) -> np.ndarray:
         ("LLMInterestGRU", BOTH),
         ("LLMInterestLSTM", {"scoring": "cosine", "temperature": 0.1, "filter_seen": True}),
         ("LLMInterestLSTM", ADJUSTED),
+        ("LLMInterestLSTM", {"repeat_bias": True}),
         ("LastItemTextKNN", {}),
     ],
 )

@@ -17,6 +17,7 @@ MODELS = [
     ("LLMInterestGRU", {"scoring": "cosine", "temperature": 0.1}),
     ("LLMInterestLSTM", {}),
     ("LLMInterestLSTM", LONG),
+    ("LLMInterestLSTM", {"repeat_bias": True}),
     ("LastItemTextKNN", {}),
 ]
 
@@ -40,11 +41,13 @@ def test_an_event_moves_the_interest_to_what_the_whole_history_has(
             state.interest, recomputed(recommender, items[:count]), atol=1e-5, rtol=1e-5
         )
         if count <= recommender.model.max_seq_length:  # the recommender reads as much
-            found, expected = state.top(40), recommender.for_history(items[:count], k=40)
-            assert {one.item for one in found} == {one.item for one in expected}
-            np.testing.assert_allclose(
-                [one.score for one in found], [one.score for one in expected], atol=1e-5
-            )
+            for how in ({"filter_seen": True}, {"filter_seen": False}):
+                found = state.top(40, **how)
+                expected = recommender.for_history(items[:count], k=40, **how)
+                assert {one.item for one in found} == {one.item for one in expected}
+                np.testing.assert_allclose(
+                    [one.score for one in found], [one.score for one in expected], atol=1e-5
+                )
     assert state.count == len(items)
 
 

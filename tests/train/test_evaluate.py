@@ -184,7 +184,7 @@ def test_histories_are_read_without_the_padding_of_the_longest(build, monkeypatc
 
     monkeypatch.setattr(model, "last_interest", watched)
     monkeypatch.setattr("recbole_llm.train.scorers.LIKE", 16)
-    apart = scorer_of(model, valid).read(0, len(valid.dataset))
+    apart, _ = scorer_of(model, valid).read(0, len(valid.dataset))
     torch.testing.assert_close(apart, whole)  # in the order of the cases
     assert widths == sorted(widths) and widths[0] < widths[-1] == 5  # of at most 20
 

@@ -135,22 +135,28 @@ class Case:
         What is read of two may be the same. It is then read once: in another place of a batch, a
         processor may round another way.
         """
-        length = self.recommender.model.max_seq_length
-        ends = [tuple(history[-length:].tolist()) for history in histories]
+        ends = [tuple(self.recommender.end_of(history).tolist()) for history in histories]
         distinct = list(dict.fromkeys(ends))
-        interests = self.recommender.interests([torch.tensor(end) for end in distinct], self._table)
-        found = [one for tile in torch.split(interests, TILE) for one in self._stand(tile)]
+        read = [torch.tensor(end) for end in distinct]
+        tiles = torch.split(self.recommender.interests(read, self._table), TILE)
+        found = [
+            one
+            for at, tile in enumerate(tiles)
+            for one in self._stand(tile, read[at * TILE : (at + 1) * TILE])
+        ]
         standing = dict(zip(distinct, found, strict=True))
         return [standing[end] for end in ends]
 
     @torch.no_grad()
-    def _stand(self, interests: Tensor) -> list[Standing]:
+    def _stand(self, interests: Tensor, read: Sequence[Tensor]) -> list[Standing]:
         """Return where the item stands by interests ``(R, H)``, at most a tile of them."""
         known = self.recommender.candidates
         scores = tile_scores(
             interests, known.vectors, temperature=known.temperature, offset=known.offset
         )  # (R, N)
         scores[:, known.twins] = scores[:, known.firsts]
+        if (cells := self.recommender.read_cells(read)) is not None:
+            cells.add_to(scores)
         own = scores[:, self.item]
         above = ((scores > own[:, None]) & self._is_candidate).sum(1)
         others = scores[:, self._is_candidate]
@@ -164,4 +170,5 @@ class Case:
         """Return the list after another history, without the items that the user had met."""
         self.recommender.require_length(k)
         interests = self.recommender.interests([rows], self.recommender.table)
-        return next(self.recommender.ranked(interests, [self.rows], k=k))
+        read = [self.recommender.end_of(rows)]
+        return next(self.recommender.ranked(interests, [self.rows], read=read, k=k))

@@ -15,6 +15,7 @@ MODELS = [
     ("LLMInterestLSTM", {}),
     ("LLMInterestLinear", {"scoring": "cosine", "temperature": 0.1}),
     ("LLMInterestTransformer", {}),
+    ("LLMInterestLSTM", {"repeat_bias": True}),
     ("LLMInterestLSTM", {"popularity_adjustment": 2.0, "propensity_weighting": "snips"}),
 ]
 

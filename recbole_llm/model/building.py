@@ -32,7 +32,8 @@ def build_repeats(settings: Settings, dataset: Any) -> RepeatBias | None:
     if not settings.repeat_bias:
         return None
     repeats, events = training_repeats(dataset)
-    return RepeatBias(repeats=repeats, events=events)
+    is_learned = settings.loss_type != "MSE"  # which compares no items
+    return RepeatBias(repeats=repeats, events=events, is_learned=is_learned)
 
 
 def build_items(

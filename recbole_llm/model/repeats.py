@@ -25,11 +25,13 @@ class RepeatBias(nn.Module):
     Args:
         repeats: Number of training events whose item their user had met.
         events: Number of training events.
+        is_learned: Whether it moves from there.
     """
 
-    def __init__(self, *, repeats: int, events: int) -> None:
+    def __init__(self, *, repeats: int, events: int, is_learned: bool = True) -> None:
         super().__init__()
-        self.value = nn.Parameter(torch.tensor((repeats + 1) / (events + 1)).log())
+        begin = torch.tensor((repeats + 1) / (events + 1)).log()
+        self.value = nn.Parameter(begin, requires_grad=is_learned)
 
     def before(self, history: Tensor, targets: Tensor) -> Read:
         """Return what was read before each target of windows, ``(B, T)`` each; 0 is no target."""

@@ -73,6 +73,16 @@ def test_the_bias_of_a_loss_stays_behind(run, theirs: str, ours: str) -> None:
     assert bias is None or bias.item() == pytest.approx(-math.log(4))
 
 
+def test_repeats_are_counted_anew(run, source: Path) -> None:
+    learned = run("a", repeat_bias=True, learning_rate=0.1, epochs=1)["run_dir"]
+    found = [
+        weights_of(run("b", init_from=begun, repeat_bias=True, epochs=0)["run_dir"])
+        for begun in (learned, str(source))
+    ]
+    begin, expected = (one[f"{WEIGHT}repeats.value"] for one in found)
+    assert begin == expected != weights_of(learned)[f"{WEIGHT}repeats.value"]
+
+
 def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
     both = run("a", item_features=["text", "id"], epochs=1, eval_step=1)
     plain = run("b", init_from=both["run_dir"], epochs=0)

@@ -90,7 +90,9 @@ class Engine(SafeTrainer):
             self.steps.use_own_rates()
         elif saved and self.state_file.exists():
             is_finished = self._take_up(self.state_file)
-        if not is_finished:
+        if is_finished:
+            self.eval_collector.data_collect(train_data)  # as RecBole's fit, for metrics of lists
+        else:
             with smallest_gain(self.settings.min_delta):
                 super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
             self._keep_state(self.epochs, is_finished=True)

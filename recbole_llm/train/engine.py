@@ -95,6 +95,8 @@ class Engine(SafeTrainer):
         else:
             with smallest_gain(self.settings.min_delta):
                 super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            if self.steps.average and not saved:  # what was validated is what is tested
+                self.steps.average.keep()
             self._keep_state(self.epochs, is_finished=True)
         return self.best_valid_score, self.best_valid_result
 

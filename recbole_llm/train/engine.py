@@ -194,7 +194,7 @@ class BatchLoss(nn.Module):
     """The loss of a batch as a module's output, which DistributedDataParallel wants.
 
     Where several processes share a batch, each weighs its part by its targets, so that their mean
-    is the loss of the whole.
+    is the loss of the whole, but for what compares rows: contrast, in-batch negatives, FGM.
     """
 
     def __init__(self, model: Any) -> None:

@@ -1,9 +1,9 @@
 """Several processes train and evaluate one model as one process does, or as one that reads parts.
 
 A loss over a batch is a mean over its targets, and two processes make it from their parts, so that
-they train as one does. What compares the rows of a batch with each other, the contrastive term and
-in-batch negatives, compares those of each process's part: then two processes train as one that
-takes each batch in two parts.
+they train as one does. What looks at the rows of a batch together, the contrastive term, in-batch
+negatives and adversarial moves of items, looks at those of each process's part: then two processes
+train as one that takes each batch in two parts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,12 @@ CASES: dict[str, dict[str, Any]] = {
         "model": "GRU4Rec", "training": "all_positions", "item_features": ["text", "id"],
         "embedding_size": 8, "loss_type": "CE",
     },
+    "augmentation": {
+        "model": "LLMInterestGRU", "augmentation": ["drop", "mask", "crop", "reorder"],
+        "augmentation_rate": 0.4,
+    },
+    "views": {"model": "LLMInterestGRU", "contrastive_weight": 0.5},
+    "adversarial": {"model": "LLMInterestGRU", "adversarial_weight": 0.5},
     "contrast": {
         "model": "LLMInterestGRU", "contrastive_weight": 0.5, "contrastive_views": "same_target",
     },
@@ -46,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 WAIT = 300  # seconds that a slow machine may need
-BY_PARTS = ("contrast", "in-batch")
+BY_PARTS = ("views", "adversarial", "contrast", "in-batch")
 # What each of the processes of --nproc does, here for one run after the other: their start is slow.
 WORK = """
 import sys
@@ -61,14 +66,9 @@ for run_dir in run_dirs:
 def in_parts(self: BatchLoss, batch: WindowBatch) -> torch.Tensor:
     """Return what two processes' losses of their parts of a batch are in the mean."""
     parts = []
-    for rows in (slice(0, None, 2), slice(1, None, 2)):
-        lengths = batch.lengths[rows]
-        longest = int(lengths.max())
-        history, targets = batch.history[rows, :longest], batch.targets[rows, :longest]
-        share = (targets > 0).sum() / (batch.targets > 0).sum()
-        part = replace(
-            batch, history=history, lengths=lengths, targets=targets, users=batch.users[rows]
-        )
+    for place in range(2):
+        part = batch.rows(slice(place, None, 2))
+        share = (part.targets > 0).sum() / (batch.targets > 0).sum()
         parts.append(share * self.model.calculate_loss(part))
     return sum(parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,21 @@ def refuse_too_many(nproc: int, config: LLMConfig) -> None:
 
 
 def run_in_processes(
-    run_dir: Path, *, size: int, saved: bool, trust_remote_code: bool
+    run_dir: Path,
+    *,
+    size: int,
+    saved: bool,
+    trust_remote_code: bool,
+    changes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Run what a run's directory says in ``size`` processes and return the result.
+
+    Args:
+        run_dir: The directory.
+        size: Number of processes.
+        saved: Whether the best epoch is kept and tested.
+        trust_remote_code: Whether an encoder that runs code of its own may do so.
+        changes: Settings that differ from the directory's.
 
     Raises:
         RecBoleLLMError: What the first failing process raised, or that one died.
@@ -57,7 +70,8 @@ def run_in_processes(
 
     problems = mp.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        request = (str(run_dir), size, saved, trust_remote_code, f"{folder}/meet", problems)
+        how = (size, saved, trust_remote_code, dict(changes))
+        request = (str(run_dir), *how, f"{folder}/meet", problems)
         children: Any = mp.spawn(_work, args=request, nprocs=size, join=False)  # type: ignore
         try:
             while not children.join():
@@ -84,6 +98,7 @@ def _work(
     size: int,
     saved: bool,
     trust_remote_code: bool,
+    changes: dict[str, Any],
     meeting_point: str,
     problems: Any,
 ) -> None:
@@ -93,7 +108,8 @@ def _work(
     from recbole_llm.train.world import joined
 
     try:
-        changes: dict[str, Any] = {} if rank == 0 else {"show_progress": False, "log_wandb": False}
+        if rank > 0:
+            changes |= {"show_progress": False, "log_wandb": False}
         if torch.cuda.is_available():
             changes["gpu_id"] = str(rank)
         config = stored_run(Path(run_dir)).config(trust_remote_code=trust_remote_code, **changes)

@@ -27,7 +27,7 @@ from recbole_llm.provenance import data_sha256, provenance
 from recbole_llm.ranks import write_ranks
 from recbole_llm.recommend.keep import keep_catalogue
 from recbole_llm.report import NO_REPORT, cold_items, named_ranks, report_of
-from recbole_llm.resume import UPDATES, stored_run
+from recbole_llm.resume import UPDATES, free, stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.classification import report_table
@@ -95,9 +95,9 @@ def run_recbole(
         refuse_too_many(nproc, config)
         run_dir = _open_run_dir(config, nproc=nproc)
     if nproc > 1:
-        trust = bool(config["trust_remote_code"])
+        how = {"trust_remote_code": bool(config["trust_remote_code"]), "changes": free(config)}
         try:
-            result = run_in_processes(run_dir, size=nproc, saved=saved, trust_remote_code=trust)
+            result = run_in_processes(run_dir, size=nproc, saved=saved, **how)
         except KeyboardInterrupt:
             getLogger().warning(_interrupted(run_dir))
             raise

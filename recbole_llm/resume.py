@@ -112,7 +112,7 @@ class StoredRun:
         is_said = "trust_remote_code" in words or "trust_remote_code" in given
         return self.config(
             trust_remote_code=is_said and bool(config.resolved.get("trust_remote_code")),
-            **{key: config.resolved[key] for key in FREE & config.resolved.keys() - {"run_dir"}},
+            **free(config),
         )
 
     def processes(self, nproc: int | None) -> int:
@@ -157,6 +157,11 @@ class StoredRun:
                     f"{Path(config['data_path']) / name}: is not the file that the run read (its "
                     "sha256 differs), so that ids and texts may differ. Restore it, or train again."
                 )
+
+
+def free(config: LLMConfig) -> dict[str, Any]:
+    """Return the settings that may be others when a run goes on, its directory apart."""
+    return {key: config.resolved[key] for key in FREE & config.resolved.keys() - {"run_dir"}}
 
 
 def stored_run(run_dir: Path) -> StoredRun:

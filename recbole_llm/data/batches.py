@@ -116,6 +116,19 @@ class WindowBatch:
         """Return the last target of each row, ``(B,)``."""
         return self.targets.gather(1, self.lengths[:, None] - 1).squeeze(1)
 
+    def rows(self, which: slice) -> WindowBatch:
+        """Return some of the windows, with no more padding than they need."""
+        lengths = self.lengths[which]
+        longest = int(lengths.max())
+        return replace(
+            self,
+            history=self.history[which, :longest],
+            lengths=lengths,
+            targets=self.targets[which, :longest],
+            users=self.users[which],
+            views=tuple(view.rows(which) for view in self.views),
+        )
+
     def to(self, device: torch.device) -> WindowBatch:
         """Return the batch on a device."""
         history, lengths, targets, users = (
@@ -142,7 +155,7 @@ class WindowSampler:
         overlap: Context of a window that a cut begins.
         batch_size: Windows a batch.
         seed: Epoch ``k`` is a pure function of ``(seed, k)``.
-        rank: Which of the processes draws; each gets its part of every batch.
+        rank: Which of the processes draws; each makes every batch and keeps its part of it.
         num_ranks: Number of processes.
         augmenter: Changes the windows that are trained.
         view_augmenter: Makes two views of each window.
@@ -176,8 +189,7 @@ class WindowSampler:
         self.rank, self.num_ranks = rank, num_ranks
         self.augmenter = augmenter
         self.view_augmenter = view_augmenter
-        weights = np.ones(len(items)) if target_weights is None else target_weights[items].numpy()
-        self.weight_before = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
+        self.target_weights = None if target_weights is None else target_weights.double()
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -199,19 +211,10 @@ class WindowSampler:
     def __iter__(self) -> Iterator[WindowBatch]:
         rng = np.random.default_rng([self.seed, self.epoch, AUGMENTATION])
         for batch in self.batches:
-            part = self._gather(batch[self.rank :: self.num_ranks], of=batch)
-            yield self._augment(part, rng)
+            whole = self._augment(self._gather(batch), rng)
+            yield whole if self.num_ranks == 1 else self._part(whole)
 
-    def _augment(self, batch: WindowBatch, rng: np.random.Generator) -> WindowBatch:
-        make_view = self.view_augmenter
-        views = () if make_view is None else (make_view(batch, rng), make_view(batch, rng))
-        changed = batch if self.augmenter is None else self.augmenter(batch, rng)
-        return replace(changed, views=views)
-
-    def _gather(self, batch: np.ndarray, *, of: np.ndarray) -> WindowBatch:
-        weight = self.num_ranks * (self._weight(batch) / self._weight(of))
-        if len(batch) == 0:  # more processes than windows: one is read again and counts for nothing
-            batch = of[:1]
+    def _gather(self, batch: np.ndarray) -> WindowBatch:
         first = torch.from_numpy(self.windows.first[batch])[:, None]  # (B, 1)
         lengths = torch.from_numpy(self.windows.length[batch])
         context = torch.from_numpy(self.windows.context[batch])[:, None]
@@ -220,11 +223,25 @@ class WindowSampler:
         at = torch.where(is_input, first + step, 0)
         history = torch.where(is_input, self.items[at], 0)
         targets = torch.where(is_input & (step >= context), self.items[at + 1], 0)
-        users = torch.from_numpy(self.windows.user[batch])
-        return WindowBatch(history, lengths, targets, users, weight=weight)
+        return WindowBatch(history, lengths, targets, torch.from_numpy(self.windows.user[batch]))
 
-    def _weight(self, batch: np.ndarray) -> float:
-        """Return the weight of all targets of some windows."""
-        first = self.windows.first[batch] + 1  # the target of the first input
-        begin, end = first + self.windows.context[batch], first + self.windows.length[batch]
-        return float((self.weight_before[end] - self.weight_before[begin]).sum())
+    def _augment(self, batch: WindowBatch, rng: np.random.Generator) -> WindowBatch:
+        make_view = self.view_augmenter
+        views = () if make_view is None else (make_view(batch, rng), make_view(batch, rng))
+        changed = batch if self.augmenter is None else self.augmenter(batch, rng)
+        return replace(changed, views=views)
+
+    def _part(self, batch: WindowBatch) -> WindowBatch:
+        """Return this process's part of a batch that all processes make alike."""
+        if self.rank >= len(batch.lengths):  # more processes than windows: one is read again
+            return replace(batch.rows(slice(1)), weight=0.0)
+        part = batch.rows(slice(self.rank, None, self.num_ranks))
+        share = self._weight(part.targets) / self._weight(batch.targets)
+        return replace(part, weight=self.num_ranks * share)
+
+    def _weight(self, targets: Tensor) -> float:
+        """Return the weight of all targets together."""
+        found = targets[targets > 0]
+        return float(
+            len(found) if self.target_weights is None else self.target_weights[found].sum()
+        )

@@ -42,8 +42,8 @@ class Negatives(nn.Module):
 
     Args:
         how: ``uniform``, ``popularity`` (as often as in training) or ``in_batch`` (the targets of
-            the batch, which come as often as in training).
-        number: K; ``in_batch`` has as many as there are positions.
+            the batch, which come as often as in training; each position's at most once).
+        number: K; ``in_batch`` has fewer where there are fewer positions.
         counts: How often each item is a target in training, ``(N,)``.
     """
 
@@ -59,7 +59,9 @@ class Negatives(nn.Module):
     def draw(self, targets: Tensor) -> Tensor:
         """Return the ids of K negatives for a batch with these targets ``(P,)``."""
         if self.how == "in_batch":
-            return targets
+            if len(targets) <= self.number:
+                return targets
+            return targets[torch.randperm(len(targets), device=targets.device)[: self.number]]
         return torch.multinomial(self.probability, self.number, replacement=True)
 
     def log_expected(self, ids: Tensor, *, number: int) -> Tensor:

@@ -90,9 +90,13 @@ class Engine(SafeTrainer):
             self.steps.use_own_rates()
         elif saved and self.state_file.exists():
             is_finished = self._take_up(self.state_file)
-        if not is_finished:
+        if is_finished:
+            self.eval_collector.data_collect(train_data)  # as RecBole's fit, for metrics of lists
+        else:
             with smallest_gain(self.settings.min_delta):
                 super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            if self.steps.average and not saved:  # what was validated is what is tested
+                self.steps.average.keep()
             self._keep_state(self.epochs, is_finished=True)
         return self.best_valid_score, self.best_valid_result
 
@@ -190,7 +194,7 @@ class BatchLoss(nn.Module):
     """The loss of a batch as a module's output, which DistributedDataParallel wants.
 
     Where several processes share a batch, each weighs its part by its targets, so that their mean
-    is the loss of the whole.
+    is the loss of the whole, but for what compares rows: contrast, in-batch negatives, FGM.
     """
 
     def __init__(self, model: Any) -> None:

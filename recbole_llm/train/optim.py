@@ -65,6 +65,10 @@ class WeightAverage:
         finally:
             self._assign(weights)
 
+    def keep(self) -> None:
+        """Put the average in the model's place for good."""
+        self._assign(self.average)
+
     def _assign(self, values: list[Tensor]) -> None:
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, values)

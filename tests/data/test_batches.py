@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from recbole_llm.data.batches import WindowSampler, cut_windows
+from recbole_llm.data.augment import OPERATIONS, Augmenter
+from recbole_llm.data.batches import WindowBatch, WindowSampler, cut_windows
 
 
-def make_sampler(lengths: list[int], *, max_length: int, overlap: int = 0, batch_size: int = 4):
+def make_sampler(
+    lengths: list[int], *, max_length: int, overlap: int = 0, batch_size: int = 4, **more: Any
+) -> WindowSampler:
     """Users whose events are numbered 1, 2, 3, ... through, so that an item tells its place."""
     ends = np.cumsum(lengths)
     return WindowSampler(
@@ -20,6 +25,7 @@ def make_sampler(lengths: list[int], *, max_length: int, overlap: int = 0, batch
         overlap=overlap,
         batch_size=batch_size,
         seed=7,
+        **more,
     )
 
 
@@ -90,3 +96,35 @@ def test_padding_is_small_when_histories_are_short() -> None:
     )
     tokens = sum(batch.history.numel() for batch in sampler)
     assert sum(int(batch.lengths.sum()) for batch in sampler) > 0.8 * tokens
+
+
+def windows_of(batch: WindowBatch) -> list[tuple[list[int], list[int]]]:
+    """Return inputs and targets of each window, without padding."""
+    rows = zip(batch.history.tolist(), batch.targets.tolist(), batch.lengths.tolist(), strict=True)
+    return [(history[:length], targets[:length]) for history, targets, length in rows]
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_processes_train_the_windows_of_one_changed_as_its_are(is_weighted: bool) -> None:
+    """Nine windows in batches of 4, 4 and 1: of the last, two of three processes have none."""
+    lengths = [3, 5, 9, 4, 12, 7, 3, 6, 8]
+    counts = torch.arange(sum(lengths) + 1).double() if is_weighted else None
+    changes = Augmenter(OPERATIONS, 0.5)
+    settings = {"max_length": 20, "augmenter": changes, "view_augmenter": changes}
+    alone = make_sampler(lengths, **settings)
+    ranks = [
+        make_sampler(lengths, **settings, target_weights=counts, rank=rank, num_ranks=3)
+        for rank in range(3)
+    ]
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        weight_of = counts if is_weighted else torch.ones(sum(lengths) + 1).double()
+        total = weight_of[whole.targets[whole.targets > 0]].sum()
+        for rank, part in enumerate(parts):
+            share = weight_of[part.targets[part.targets > 0]].sum() / total
+            is_spare = rank >= len(whole.lengths)
+            assert part.weight == (0 if is_spare else pytest.approx(3 * float(share)))
+            for one, other in zip((whole, *whole.views), (part, *part.views), strict=True):
+                assert windows_of(other) == windows_of(one)[0 if is_spare else rank :: 3]
+                assert other.history.shape[1] == other.lengths.max()
+            assert part.users.tolist() == whole.users[0 if is_spare else rank :: 3].tolist()
+        assert sum(part.weight for part in parts) == pytest.approx(3)

@@ -172,6 +172,25 @@ def test_negatives_of_the_batch_are_its_targets() -> None:
     assert negatives.log_expected(torch.tensor([1]), number=2).exp().item() == pytest.approx(1.0)
 
 
+def test_of_many_targets_in_a_batch_each_is_as_often_a_negative_and_none_twice() -> None:
+    torch.manual_seed(0)
+    negatives = Negatives(how="in_batch", number=3, counts=COUNTS)
+    draws = [negatives.draw(torch.arange(9)) for _ in range(1000)]  # positions stand for items
+    assert all(len(set(ids.tolist())) == 3 for ids in draws)
+    share = torch.bincount(torch.cat(draws), minlength=9) / 1000
+    assert share.tolist() == pytest.approx([1 / 3] * 9, abs=0.06)
+
+
+def test_memory_of_negatives_of_the_batch_is_bounded() -> None:
+    seen = []
+    loss = SampledSoftmax(
+        temperature=1.0, negatives=Negatives(how="in_batch", number=4, counts=COUNTS)
+    )
+    loss.compare = lambda positive, negative, *_, **__: seen.append(negative.shape)
+    loss(torch.zeros(50, 1), TABLE, torch.ones(50, dtype=torch.long))
+    assert seen == [(50, 4)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["SCE", "BCE", "GBCE", "BPR"])
 @pytest.mark.parametrize("sampling", ["uniform", "popularity", "in_batch"])

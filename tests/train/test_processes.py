@@ -1,9 +1,9 @@
 """Several processes train and evaluate one model as one process does, or as one that reads parts.
 
 A loss over a batch is a mean over its targets, and two processes make it from their parts, so that
-they train as one does. What compares the rows of a batch with each other, the contrastive term and
-in-batch negatives, compares those of each process's part: then two processes train as one that
-takes each batch in two parts.
+they train as one does. What looks at the rows of a batch together, the contrastive term, in-batch
+negatives and adversarial moves of items, looks at those of each process's part: then two processes
+train as one that takes each batch in two parts.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.quick_start import _open_run_dir
+from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS
 from recbole_llm.train.engine import BatchLoss
 
@@ -38,6 +39,12 @@ CASES: dict[str, dict[str, Any]] = {
         "model": "GRU4Rec", "training": "all_positions", "item_features": ["text", "id"],
         "embedding_size": 8, "loss_type": "CE",
     },
+    "augmentation": {
+        "model": "LLMInterestGRU", "augmentation": ["drop", "mask", "crop", "reorder"],
+        "augmentation_rate": 0.4,
+    },
+    "views": {"model": "LLMInterestGRU", "contrastive_weight": 0.5},
+    "adversarial": {"model": "LLMInterestGRU", "adversarial_weight": 0.5},
     "contrast": {
         "model": "LLMInterestGRU", "contrastive_weight": 0.5, "contrastive_views": "same_target",
     },
@@ -46,7 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 WAIT = 300  # seconds that a slow machine may need
-BY_PARTS = ("contrast", "in-batch")
+BY_PARTS = ("views", "adversarial", "contrast", "in-batch")
 # What each of the processes of --nproc does, here for one run after the other: their start is slow.
 WORK = """
 import sys
@@ -54,21 +61,16 @@ from torch.multiprocessing import SimpleQueue
 from recbole_llm.launch import _work
 rank, *run_dirs = sys.argv[1:]
 for run_dir in run_dirs:
-    _work(int(rank), run_dir, 2, True, False, run_dir + "/meet", SimpleQueue())
+    _work(int(rank), run_dir, 2, True, False, {}, run_dir + "/meet", SimpleQueue())
 """
 
 
 def in_parts(self: BatchLoss, batch: WindowBatch) -> torch.Tensor:
     """Return what two processes' losses of their parts of a batch are in the mean."""
     parts = []
-    for rows in (slice(0, None, 2), slice(1, None, 2)):
-        lengths = batch.lengths[rows]
-        longest = int(lengths.max())
-        history, targets = batch.history[rows, :longest], batch.targets[rows, :longest]
-        share = (targets > 0).sum() / (batch.targets > 0).sum()
-        part = replace(
-            batch, history=history, lengths=lengths, targets=targets, users=batch.users[rows]
-        )
+    for place in range(2):
+        part = batch.rows(slice(place, None, 2))
+        share = (part.targets > 0).sum() / (batch.targets > 0).sum()
         parts.append(share * self.model.calculate_loss(part))
     return sum(parts)
 
@@ -132,7 +134,7 @@ def test_several_processes_are_refused_where_they_cannot_be(toy) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_trains_and_evaluates_in_two_processes_as_in_one(toy) -> None:
+def test_the_command_trains_and_evaluates_in_two_processes_as_in_one(toy, tmp_path) -> None:
     settings = {**toy, **PLAIN}
     one = run_recbole("LLMInterestGRU", "toy", config_dict=settings)
     two = run_recbole("LLMInterestGRU", "toy", config_dict=settings, nproc=2)
@@ -144,6 +146,31 @@ def test_the_command_trains_and_evaluates_in_two_processes_as_in_one(toy) -> Non
     with pytest.raises(RequestError, match="was trained by 2; received 1"):
         (Path(two["run_dir"]) / RESULT).unlink()
         run_recbole(resume=two["run_dir"], nproc=1)
+    elsewhere = Path(toy["data_path"]).rename(tmp_path / "elsewhere")
+    again = run_recbole(resume=two["run_dir"], config_dict={"data_path": str(elsewhere)})
+    assert again["test_result"] == two["test_result"]
+
+
+def test_what_may_differ_when_a_run_goes_on_reaches_every_process(
+    toy, tmp_path, monkeypatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def start(work: Any, *, args: tuple[Any, ...], **_: Any) -> SimpleNamespace:
+        asked.append(args)
+        return SimpleNamespace(join=lambda: True, processes=())
+
+    monkeypatch.setattr("recbole_llm.launch.mp.spawn", start)
+    settings = {**toy, "run_dir": str(tmp_path / "run")}
+    run_dir = _open_run_dir(LLMConfig("LLMInterestLSTM", "toy", None, settings), nproc=2)
+    elsewhere = str(Path(toy["data_path"]).rename(tmp_path / "elsewhere"))
+    here = {"data_path": elsewhere, "text_cache_dir": "vectors", "show_progress": True}
+    with pytest.raises(RecBoleLLMError, match="the processes ended and left no result"):
+        run_recbole(resume=run_dir, config_dict=here)
+    (changes,) = (part for part in asked[0] if isinstance(part, dict))
+    config = stored_run(run_dir).config(**changes)
+    assert {key: config.resolved[key] for key in here} == here
+    assert config["run_dir"] == str(run_dir)
 
 
 @pytest.mark.slow

@@ -100,10 +100,11 @@ def test_a_finished_run_is_not_trained_again(toy, monkeypatch) -> None:
     assert again == json.loads(json.dumps(whole))
 
 
+@pytest.mark.parametrize("metrics", [["NDCG"], ["NDCG", "ItemCoverage", "AveragePopularity"]])
 def test_a_run_that_stopped_early_and_died_in_its_test_is_only_tested(
-    toy, numbers, monkeypatch, tmp_path
+    toy, numbers, monkeypatch, tmp_path, metrics: list[str]
 ) -> None:
-    settings = {**toy, "epochs": 50, "stopping_step": 2}
+    settings = {**toy, "epochs": 50, "stopping_step": 2, "metrics": metrics}
     whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
     assert whole["epochs"] < 50
     run_dir = tmp_path / "run"

@@ -122,6 +122,7 @@ def _run(
             folder=request.results,
             work=request.work / "runs",
             data_path=data_path,
+            use_gpu=search.gpus > 0,
             executor=search.jobs,
             say=say,
         )

@@ -81,6 +81,7 @@ def run_winner(
     folder: Path,
     work: Path,
     data_path: str | None,
+    use_gpu: bool,
     executor: Executor,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def run_winner(
         folder: Where the sweep's results lie.
         work: Where the runs' directories lie.
         data_path: The folder of datasets, or None for ml-100k.
+        use_gpu: Whether a run may have a GPU, as trials had.
         executor: Where jobs run.
         say: Hears a line of each run.
 
@@ -108,7 +110,7 @@ def run_winner(
                 model=sweep.model,
                 dataset=sweep.dataset,
                 seed=seed,
-                settings={**sweep.fixed, **winner.point},
+                settings={**sweep.fixed, **winner.point, "use_gpu": use_gpu},
                 run_dir=str((work / f"{winner.trial}--seed{seed}").resolve()),
                 data_path=data_path,
                 folder=str(Path.cwd()),

@@ -54,10 +54,9 @@ def place_of(sweep: Sweep, *, address: str | None) -> Iterator[Any]:
         return
     os.environ |= ENVIRONMENT
     with cluster(address) as ray:
-        if address is None:
-            require_room(ray, "CPU", sweep.resources.cpus, place="resources.cpus")
-            if ray.cluster_resources().get("GPU", 0):
-                require_room(ray, "GPU", sweep.resources.gpus, place="resources.gpus")
+        require_room(ray, "CPU", sweep.resources.cpus, place="resources.cpus")
+        if ray.cluster_resources().get("GPU", 0):
+            require_room(ray, "GPU", sweep.resources.gpus or 0, place="resources.gpus")
         yield ray
 
 
@@ -84,6 +83,8 @@ class Search:
 
     def trials(self) -> None:
         """Try points until there are no more or the budget is spent."""
+        if self.sweep.resources.gpus and not self.gpus:
+            self.say("note: there is no GPU here; all trains on the CPU.")
         if not self._is_late:
             self._run(proposer_of(self.sweep, self.ledger), self.sweep)
         for trial in self.ledger.close(is_late=self._is_late):
@@ -116,11 +117,10 @@ class Search:
 
     @property
     def gpus(self) -> float:
-        """Share of a GPU that a trial has."""
-        if self.ray is None:
-            return self.sweep.resources.gpus
-        there = self.ray.cluster_resources().get("GPU", 0)
-        return self.sweep.resources.gpus if there else 0.0
+        """Share of a GPU that a trial, or a run of the winner, has."""
+        wanted = self.sweep.resources.gpus
+        has_gpu = self.ray is None or self.ray.cluster_resources().get("GPU", 0) > 0
+        return 0.0 if not has_gpu else 1.0 if wanted is None else wanted
 
     @property
     def task(self) -> Task:

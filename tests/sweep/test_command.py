@@ -10,6 +10,10 @@ import yaml
 
 from recbole_llm.bench.checks import check_suite
 from recbole_llm.cli import main
+from recbole_llm.cluster import require_room
+from recbole_llm.errors import RequestError
+from recbole_llm.job import Job
+from recbole_llm.sweep.outcome import Winner, run_winner
 from recbole_llm.sweep.trial import run_trial
 
 pytestmark = pytest.mark.usefixtures("without_ray")
@@ -64,6 +68,65 @@ def test_the_winner_scores_as_a_run_what_it_scored_as_a_finalist(tune, write_swe
     for file in (RESULTS / "tests").glob("*.json"):
         run = json.loads(file.read_text())
         assert run["best_valid_score"] == outcome["winner"]["scores"][str(run["seed"])]
+
+
+class Nodes:
+    """Stand in for Ray, of nodes with so many GPUs each."""
+
+    def __init__(self, *gpus: float) -> None:
+        self.gpus = gpus
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0, **({"GPU": sum(self.gpus)} if sum(self.gpus) else {})}
+
+    def nodes(self) -> list[dict]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0, "GPU": one}} for one in self.gpus]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "share"),
+    [
+        (None, Nodes(2), 1.0),
+        (None, Nodes(0), 0.0),
+        (None, None, 1.0),
+        (0.25, Nodes(1, 0), 0.25),
+        (0.25, Nodes(0), 0.0),
+        (0.0, Nodes(2), 0.0),
+        (0.0, None, 0.0),
+    ],
+)
+def test_trials_and_the_winner_have_the_gpus_that_were_asked_for(
+    sweep, runner, gpus, nodes, share, tmp_path
+) -> None:
+    """Unset, one where Ray has any; 0 is the CPU, for the runs of the winner too."""
+    one = sweep(resources={"gpus": gpus})
+    search = runner.search(one, nodes)
+    assert search.gpus == share and search.task.use_gpu == (share > 0)
+    heard: list[Job] = []
+
+    def executor(jobs):
+        heard.extend(job for _, job in jobs)
+        return iter(())
+
+    parts = {"folder": tmp_path, "work": tmp_path, "data_path": None, "say": print}
+    with pytest.raises(RequestError):  # no run left a result
+        run_winner(
+            one, Winner("t", {}, {}, {}), use_gpu=search.gpus > 0, executor=executor, **parts
+        )
+    assert [job.settings["use_gpu"] for job in heard] == [share > 0] * 2
+
+
+def test_a_sweep_that_asks_for_a_gpu_says_where_there_is_none(sweep, runner) -> None:
+    search = runner.search(sweep(resources={"gpus": 0.5}, budget={"hours": 1e-12}), Nodes(0))
+    search.trials()
+    assert runner.heard == ["note: there is no GPU here; all trains on the CPU."]
+
+
+def test_what_no_node_has_is_refused_on_a_cluster_too() -> None:
+    """Ray itself would wait for it for ever."""
+    require_room(Nodes(1, 2), "GPU", 2, place="resources.gpus")
+    with pytest.raises(RequestError, match=r"resources.gpus: a run shall have 3, and the largest"):
+        require_room(Nodes(1, 2), "GPU", 3, place="resources.gpus")
 
 
 @pytest.mark.slow

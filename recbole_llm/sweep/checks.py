@@ -152,8 +152,8 @@ def _config_problems(sweep: Sweep, config: LLMConfig) -> Iterator[str]:
     if (drawn := _drawn_from_seed(config)) and sweep.finalists.seeds != [sweep.seed]:
         yield (
             f"finalists.seeds: must be [{sweep.seed}], the sweep's seed: the data is drawn from it "
-            f"({drawn}), and a run under another would be tested on what the choice has seen. Received "
-            f"{sweep.finalists.seeds}."
+            f"({drawn}), and a run under another would be tested on what the choice has seen. "
+            f"Received {sweep.finalists.seeds}."
         )
     if sweep.scheduler.kind == "pbt" and config["lr_scheduler_type"] not in (None, "constant"):
         yield "lr_scheduler_type: pbt sets the learning rate itself. Use constant."

@@ -29,6 +29,7 @@ ENVIRONMENT = {  # read by Ray when it is imported, or when a sweep begins
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the log
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # we say what went wrong in a line
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "0",  # every epoch is told at once
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # for a trial that is stopped to end its epoch
@@ -93,15 +94,17 @@ class Search:
     @property
     def _is_late(self) -> bool:
         hours = self.sweep.budget.hours
-        return hours is not None and self.ledger.hours >= hours
+        return hours is not None and self.ledger.search_hours >= hours
 
     def finalists(self) -> None:
-        """Try the best points under the seeds of the finalists, all epochs of each."""
-        wanted = [
-            one
-            for one in finalists_of(self.sweep, self.ledger)
-            if (known := self.ledger.get(one.id)) is None or not known.is_over
-        ]
+        """Try the best points under the seeds of the finalists, all epochs of each.
+
+        Where none of these runs was sound before, all are tried again.
+        """
+        wanted = finalists_of(self.sweep, self.ledger)
+        names = {one.id for one in wanted}
+        if names.isdisjoint(one.id for one in self.ledger.ranked("finalist")):
+            self.ledger.reopen(names)
         budget = self.sweep.budget.model_copy(update={"hours": None, "trials": None})
         parts = {"scheduler": Scheduler(kind="none"), "budget": budget}
         self._run(Listed(wanted, ledger=self.ledger), self.sweep.model_copy(update=parts))

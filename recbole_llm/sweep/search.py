@@ -131,7 +131,7 @@ class Search:
         return Task(
             model=self.sweep.model,
             dataset=self.sweep.dataset,
-            settings=self.sweep.fixed,
+            settings=_with_whole_paths(self.sweep.fixed),
             data_path=self.data_path,
             trial_hours=self.sweep.budget.trial_hours,
             use_gpu=self.gpus > 0,
@@ -164,6 +164,13 @@ class Search:
             put = (lambda one: one) if self.ray is None else self.ray.put
             self._data = {name: put(one) for name, one in data.items()}
         return self._data
+
+
+def _with_whole_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose files of vectors are found from any working directory."""
+    given = settings.get("modalities") or {}
+    files = {name: str(Path(file).resolve()) for name, file in given.items()}
+    return {**settings, "modalities": files} if files else dict(settings)
 
 
 @dataclass

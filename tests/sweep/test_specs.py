@@ -243,3 +243,20 @@ def test_a_metric_is_read_in_any_case(write_sweep, toy_data) -> None:
 def test_check_tells_sweeps_from_other_files(write_sweep, capsys) -> None:
     assert main(["check", str(write_sweep(dataset="ml-100k"))]) == 0
     assert "toy.yaml: ok" in capsys.readouterr().out
+
+
+def test_check_of_a_dataset_of_ones_own_takes_its_folder(
+    write_sweep, toy_data, tmp_path, capsys
+) -> None:
+    """As the message says, for sweeps and suites alike."""
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("{metric: ndcg@10, datasets: {toy: {}}, models: {a: {model: Popularity}}}")
+    files = [str(write_sweep()), str(suite)]
+    assert main(["check", *files]) == 2
+    assert capsys.readouterr().err.count("--data_path=FOLDER") == 2
+    assert main(["check", *files, f"--data_path={toy_data}"]) == 0
+    assert capsys.readouterr().out.count(": ok") == 2
+    assert main(["check", f"--data_path={toy_data}"]) == 2
+    assert "names no file" in capsys.readouterr().err
+    assert main(["check", *files, "--data_pth=x"]) == 2
+    assert "unknown option '--data_pth'. Did you mean '--data_path'" in capsys.readouterr().err

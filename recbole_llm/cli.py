@@ -131,16 +131,29 @@ def _check(argv: Sequence[str]) -> None:
     require_recbole()
     from recbole_llm.bench.checks import check_suite, is_suite
     from recbole_llm.checks import check_file
+    from recbole_llm.parsing import split_command
     from recbole_llm.sweep.checks import check_sweep, is_sweep
 
+    names, given, _ = split_command(
+        argv,
+        place="recbole-llm check",
+        wants="YAML files",
+        options=("data_path",),
+        num_words=None,
+    )
+    if not names:
+        raise RequestError("recbole-llm check: names no file. Name one or more YAML files.")
+    data_path = Path(given["data_path"]) if "data_path" in given else None
     problems = []
-    for name in argv:
+    for name in names:
         try:
             path = Path(name)
             if is_sweep(path):
-                check_sweep(path)
+                check_sweep(path, data_path=data_path)
+            elif is_suite(path):
+                check_suite(path, data_path=data_path)
             else:
-                check_suite(path) if is_suite(path) else check_file(path)
+                check_file(path)
             print(f"{name}: ok")
         except RequestError as error:
             problems.append(str(error))

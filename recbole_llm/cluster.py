@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -107,12 +109,22 @@ def _connected(address: str | None) -> Any:
         {} if address else {"include_dashboard": False, "dashboard_host": LOOPBACK}
     )
     try:
-        ray.init(  # without an address it would join whatever cluster is about
-            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
-        )
+        _init(ray, address=address, **own)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise _no_cluster(address, error) from None
     return ray
+
+
+def _init(ray: Any, *, address: str | None, **own: Any) -> None:
+    """Connect, and keep our handler of SIGTERM: Ray's own ends the process without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(  # without an address it would join whatever cluster is about
+            address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own
+        )
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def in_words(error: Exception) -> str:
@@ -123,20 +135,24 @@ def in_words(error: Exception) -> str:
 
 
 def require_room(ray: Any, resource: str, number: float, *, place: str) -> None:
-    """Refuse a run that would wait for ever.
+    """Refuse a run that would wait for ever: a run is on one node.
 
     Args:
-        ray: Ray, connected to a cluster of this machine's own.
+        ray: Ray, connected.
         resource: ``CPU`` or ``GPU``.
         number: How many of it a run shall have.
         place: Where that is written, for the message.
 
     Raises:
-        RequestError: If the machine has fewer.
+        RequestError: If no node has so many.
     """
-    there = ray.cluster_resources().get(resource, 0)
-    if number > there:
-        raise RequestError(f"{place}: a run shall have {number:g}, and this machine has {there:g}.")
+    nodes = [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
+    if number > (there := max(nodes, default=0)):
+        where = "this machine" if len(nodes) < 2 else "the largest node"
+        raise RequestError(
+            f"{place}: a run shall have {number:g}, and {where} has {there:g}. Ask for less, or "
+            "for a cluster begin a node that has it first."
+        )
 
 
 def _require_answer(address: str) -> None:

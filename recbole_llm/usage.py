@@ -33,11 +33,13 @@ run_recbole --model=M --dataset=D trains and tests a model."""
 
 COMMANDS = {
     "check": """\
-usage: recbole-llm check FILE.yaml...
+usage: recbole-llm check FILE.yaml... [--data_path=FOLDER]
 
 Validates settings of RecBole and of ours, suites of bench and sweeps of tune, in seconds: every
 key, value, model and dataset. The problems of all files are named at once. Exit code 2: there are
-some.""",
+some.
+
+  --data_path  the folder of datasets of your own that suites and sweeps name""",
     "encode": """\
 usage: recbole-llm encode --dataset=D [--key=value ...]
        recbole-llm encode --dataset=D --shards=K [--items=FILE] [--key=value ...]

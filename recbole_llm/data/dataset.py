@@ -37,11 +37,13 @@ class ExactOrder(Splits):
 
     Attributes:
         given_vectors: Text vectors that were prepared elsewhere, or None to prepare them here.
+        given_modalities: Likewise the vectors that come in files.
         source: What the model begins with where ``init_from`` says so; ``transfer.source_of`` reads
             it.
     """
 
     given_vectors: ItemVectors | None = None
+    given_modalities: dict[str, ModalityVectors] | None = None
     source: Any = None
 
     def _load_data(self, token: str, dataset_path: str) -> None:
@@ -174,6 +176,8 @@ class ExactOrder(Splits):
 
     def modality_vectors(self) -> dict[str, ModalityVectors]:
         """Return the vectors of each item feature that comes with a file of them."""
+        if self.given_modalities is not None:
+            return self.given_modalities
         return modality_vectors(self.config, catalogue=self.field2id_token[self.iid_field])
 
     def _has_exact_times(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
 from recbole_llm.parsing import load_yaml
-from recbole_llm.sweep.points import corner_points, is_drawn
+from recbole_llm.sweep.points import corner_points, grid_points, is_drawn
 from recbole_llm.sweep.selection import shapes_data
 from recbole_llm.sweep.specs import Sweep, read_sweep
 from recbole_llm.train.engine import Engine
@@ -61,6 +61,7 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
                 "--data_path=FOLDER."
             )
         problems += _space_problems(sweep)
+        problems += _grid_problems(sweep)
         problems += _point_problems(sweep)
         problems += [
             f"{place}: {problem}"
@@ -84,6 +85,16 @@ def _space_problems(sweep: Sweep) -> Iterator[str]:
             yield f"{place}: pbt changes settings of a trained model, of which it is not."
         elif shapes_data(name) and dimension.values is None:
             yield f"{place}: each value needs vectors of its own. Use choice or int."
+
+
+def _grid_problems(sweep: Sweep) -> Iterator[str]:
+    limit = sweep.budget.trials
+    if sweep.searcher == "grid" and limit is not None:
+        for _ in islice(grid_points(sweep), limit, limit + 1):
+            yield (
+                f"budget.trials: the grid has more than {limit} points, and all are visited. Leave "
+                "trials out, or use searcher random."
+            )
 
 
 def _point_problems(sweep: Sweep) -> Iterator[str]:
@@ -138,5 +149,20 @@ def _config_problems(sweep: Sweep, config: LLMConfig) -> Iterator[str]:
         yield f"model: {sweep.model} is not trained in our loop, and cannot be swept."
     if config["eval_step"] != 1:
         yield f"eval_step: must be 1: every epoch is validated, received {config['eval_step']}."
+    if (drawn := _drawn_from_seed(config)) and sweep.finalists.seeds != [sweep.seed]:
+        yield (
+            f"finalists.seeds: must be [{sweep.seed}], the sweep's seed: the data is drawn from it "
+            f"({drawn}), and a run under another would be tested on what the choice has seen. "
+            f"Received {sweep.finalists.seeds}."
+        )
     if sweep.scheduler.kind == "pbt" and config["lr_scheduler_type"] not in (None, "constant"):
         yield "lr_scheduler_type: pbt sets the learning rate itself. Use constant."
+
+
+def _drawn_from_seed(config: LLMConfig) -> str:
+    """Return which setting lets data or text vectors hang on the run's seed, or nothing."""
+    if config["eval_args"].get("order") == "RO" and not config["benchmark_filename"]:
+        return "eval_args.order: RO; with TO it is not"
+    if (control := config["text_control"] or "none") != "none":
+        return f"text_control: {control}"
+    return ""

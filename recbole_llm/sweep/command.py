@@ -16,9 +16,16 @@ from recbole_llm.files import write_json
 from recbole_llm.parsing import split_command
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.checks import check_sweep, config_of
-from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, write_lines
-from recbole_llm.sweep.outcome import candidates, outcome_of, run_winner, write_best, write_outcome
-from recbole_llm.sweep.points import corner_points
+from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, Role, Trial, write_lines
+from recbole_llm.sweep.outcome import (
+    candidates,
+    lost_seeds,
+    outcome_of,
+    run_winner,
+    write_best,
+    write_outcome,
+)
+from recbole_llm.sweep.points import corner_points, trial_id
 from recbole_llm.sweep.report import require_packages, write_report
 from recbole_llm.sweep.search import Search, place_of
 from recbole_llm.sweep.specs import Sweep
@@ -113,6 +120,8 @@ def _run(
         best = candidates(sweep, ledger)
         if not best:
             raise _nothing_sound(request, ledger)
+        if lost := lost_seeds(sweep, ledger):
+            say(f"note: finalists lost seeds, and more seeds come first: {', '.join(lost)}.")
         winner = best[0]
         say(f"winner: {winner.trial}, {sweep.metric} {winner.mean:.4f}: {json.dumps(winner.point)}")
         write_best(_best_file(request, sweep), sweep, winner, name=request.file.stem, ledger=ledger)
@@ -122,6 +131,7 @@ def _run(
             folder=request.results,
             work=request.work / "runs",
             data_path=data_path,
+            use_gpu=search.gpus > 0,
             executor=search.jobs,
             say=say,
         )
@@ -136,11 +146,14 @@ def _best_file(request: Request, sweep: Sweep) -> Path:
 
 
 def _nothing_sound(request: Request, ledger: Ledger) -> RecBoleLLMError:
-    failed = [trial for trial in ledger.trials() if trial.error is not None]
+    role: Role = "finalist" if ledger.ranked() else "trial"
+    trials = ledger.trials(role)
+    failed = [trial for trial in trials if trial.error is not None]
     first = f" The first: {failed[0].error['message']}" if failed and failed[0].error else ""
+    again = " --resume tries them again." if role == "finalist" else ""
     return RecBoleLLMError(
-        f"{request.file}: none of {len(ledger.trials())} trials has a score.{first} See "
-        f"{request.results / TRIALS}."
+        f"{request.file}: none of {len(trials)} {role}s has a score.{first} See "
+        f"{request.results / TRIALS}.{again}"
     )
 
 
@@ -187,13 +200,46 @@ def _open_ledger(request: Request, sweep: Sweep, *, say: Callable[[str], None]) 
                 f"results: {request.results} holds {len(ledger.trials())} trials. Go on with "
                 "--resume, or name another folder with --results."
             )
-        before = read_json(file)
-        if changed := [key for key in facts if before.get(key) != facts[key]]:
-            raise RequestError(
-                f"{request.file}: {', '.join(changed)} changed since the trials in "
-                f"{request.results} ran. Restore what was, or name another folder with --results."
-            )
-        over = sum(trial.is_over for trial in ledger.trials())
-        say(f"{over} trials are there, {len(ledger.trials()) - over} begin anew.")
+        _require_same(request, sweep, ledger, facts=facts, say=say)
+        ledger.try_again(hours=sweep.budget.hours)
+        anew = sum(ledger.is_open(trial.id) for trial in ledger.trials())
+        say(f"{len(ledger.trials()) - anew} trials are there, {anew} begin anew.")
     write_json(file, facts)
     return ledger
+
+
+def _require_same(
+    request: Request,
+    sweep: Sweep,
+    ledger: Ledger,
+    *,
+    facts: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Refuse to go on with the trials of another sweep.
+
+    Raises:
+        RequestError: If they are.
+    """
+    try:
+        before = read_json(request.results / SWEEP)
+        order = list(before["space"])  # in which points are drawn
+        changed = [key for key in facts if before.get(key) != facts[key]]
+        if "space" not in changed and order != list(facts["space"]):
+            changed.append("the order of space")
+    except (RequestError, KeyError, TypeError):
+        say(f"note: {request.results / SWEEP} is lost or damaged, and is made again.")
+        is_same = all(_is_of(trial, sweep) for trial in ledger.trials())
+        changed = [] if is_same else ["model, dataset, metric, protocol, settings or seed"]
+    if changed:
+        raise RequestError(
+            f"{request.file}: {', '.join(changed)} changed since the trials in "
+            f"{request.results} ran. Restore what was, or name another folder with --results."
+        )
+
+
+def _is_of(trial: Trial, sweep: Sweep) -> bool:
+    """Tell by its id whether a trial is of a sweep's model, data, metric, settings and seed."""
+    if trial.role == "finalist":
+        return trial.id == f"{trial_id(sweep, trial.point, seed=trial.seed)}f"
+    return trial.id == trial_id(sweep, trial.point, seed=sweep.seed)

@@ -23,8 +23,7 @@ class Importances:
     Attributes:
         table: Of each setting the share of explained variance lost when it is shuffled, and the
             deviation of that over shuffles.
-        fit: R² of the forest on trials that a tree has not seen; near 0 or below, the table means
-            nothing.
+        fit: R² of the forest on trials that a tree has not seen; near 0 the table means little.
     """
 
     table: Mapping[str, tuple[float, float]]
@@ -32,9 +31,10 @@ class Importances:
 
 
 def importances(sweep: Sweep, trials: Sequence[Trial]) -> Importances | None:
-    """Return the importance of each setting of a space, or None of too few or equal trials.
+    """Return the importance of each setting of a space, or None where trials do not tell.
 
-    A trial that was cut counts with what it reached, which favours settings that learn fast.
+    They are too few, or equal, or the forest explains nothing of those that it has not seen. A
+    trial that was cut counts with what it reached, which favours settings that learn fast.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
@@ -49,6 +49,8 @@ def importances(sweep: Sweep, trials: Sequence[Trial]) -> Importances | None:
     inputs = np.array(columns).T  # (trials, settings)
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=sweep.seed)
     forest.fit(inputs, scores)
+    if forest.oob_score_ <= 0:
+        return None
     found = permutation_importance(
         forest, inputs, scores, n_repeats=REPEATS, random_state=sweep.seed
     )

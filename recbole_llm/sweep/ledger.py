@@ -17,17 +17,13 @@ from typing import Any, Literal, get_args
 from recbole_llm.errors import RequestError
 from recbole_llm.files import atomic_path, write_json
 from recbole_llm.run_dir import read_json
+from recbole_llm.sweep.failures import LOST, is_of_the_machine
 from recbole_llm.sweep.points import Point
 
 SCHEMA = 1
 SWEEP, TRIALS = "sweep.json", "trials"
 State = Literal["running", "done", "pruned", "stopped", "failed"]
 Role = Literal["trial", "finalist"]
-LOST = {
-    "type": "TrialLost",
-    "message": "Ray ended without saying what became of it. Name another folder to try again.",
-    "traceback": "",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +87,16 @@ class Ledger:
         folder: Where the sweep's results lie.
         is_bigger_better: The metric's direction.
         hours_before: Hours that the sweep ran before this process.
+        search_hours_before: Those of them that its search took, without its finalists.
     """
 
     folder: Path
     is_bigger_better: bool = True
     hours_before: float = 0.0
+    search_hours_before: float = 0.0
     _trials: dict[str, Trial] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
+    _again: set[str] = field(default_factory=set)
     _start: float = field(default_factory=time.monotonic)
 
     def read(self) -> list[str]:
@@ -115,14 +114,49 @@ class Ledger:
                 problems.append(f"{path}: is no trial's record, and is made again ({error})")
                 continue
             self._trials[trial.id] = trial
-        ends = [trial.hours for trial in self._trials.values() if trial.hours is not None]
-        self.hours_before = max(ends, default=0.0)
+        self._read_clock()
         return problems
+
+    def _read_clock(self) -> None:
+        """Take the hours from the records; what passed until one was written was of its role."""
+        ends = [(one.hours, one.role) for one in self._trials.values() if one.hours is not None]
+        self.hours_before = self.search_hours_before = 0.0
+        for hours, role in sorted(ends):
+            self.search_hours_before += (hours - self.hours_before) * (role == "trial")
+            self.hours_before = hours
 
     @property
     def hours(self) -> float:
         """Hours that the sweep has run, in this process and before."""
         return self.hours_before + (time.monotonic() - self._start) / 3600
+
+    @property
+    def search_hours(self) -> float:
+        """Hours of the search, while it runs."""
+        return self.hours - self.hours_before + self.search_hours_before
+
+    def try_again(self, *, hours: float | None) -> None:
+        """Let trials of an earlier process begin anew.
+
+        Those that its machine failed, and those that were stopped; but none of the search where its
+        hours are over.
+        """
+        is_late = hours is not None and self.search_hours >= hours
+        self._again = {
+            one.id
+            for one in self._trials.values()
+            if (one.state == "stopped" or is_of_the_machine(one.error))
+            and not (is_late and one.role == "trial")
+        }
+
+    def reopen(self, names: Iterable[str]) -> None:
+        """Let trials begin anew, however they ended."""
+        self._again |= set(names)
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether a trial is still to be run, or to be run again."""
+        trial = self._trials.get(name)
+        return trial is None or not trial.is_over or name in self._again
 
     def trials(self, role: Role | None = None) -> list[Trial]:
         """Return the trials in the order of their numbers."""
@@ -136,11 +170,12 @@ class Ledger:
     def begin(self, name: str, *, point: Point, seed: int, role: Role = "trial") -> Trial:
         """Write that a trial begins, anew if it began before."""
         before, now = self._trials.get(name), time.monotonic()
-        lost = now - self._since.get(name, now)  # of an attempt that died
+        lost = self._lost(name, now)
+        self._again.discard(name)
         moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         trial = Trial(
             id=name,
-            number=len(self._trials) + 1 if before is None else before.number,
+            number=self._next_number if before is None else before.number,
             role=role,
             point=point,
             seed=seed,
@@ -150,6 +185,18 @@ class Ledger:
         )
         self._since[name] = now
         return self._keep(trial)
+
+    @property
+    def _next_number(self) -> int:
+        return max((one.number for one in self._trials.values()), default=0) + 1
+
+    def _lost(self, name: str, now: float) -> float:
+        """Return the seconds of an attempt that died, as far as another process wrote of it."""
+        if name in self._since:
+            return now - self._since[name]
+        before = self._trials.get(name)
+        is_cut_off = before is not None and not before.is_over and before.curve
+        return float(before.curve[-1]["seconds"]) if before and is_cut_off else 0.0
 
     def add(
         self, name: str, *, epoch: int, score: float, seconds: float, point: Point,

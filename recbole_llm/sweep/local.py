@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.sweep.ledger import Ledger
 from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.selection import SelectionData
 from recbole_llm.sweep.specs import Sweep
-from recbole_llm.sweep.trial import Epoch, Task, attempt
+from recbole_llm.sweep.trial import Epoch, Task, attempt, give_memory_back
 from recbole_llm.sweep.variants import variant_of
 
 
@@ -36,9 +37,12 @@ def run_here(
         task: What the trials share.
         data: Prepared data by variant.
         say: Hears a line of each event.
+
+    Raises:
+        RecBoleLLMError: If a trial left the GPU unusable for others in this process.
     """
     hours = sweep.budget.hours
-    while (hours is None or ledger.hours < hours) and (one := proposer.next()) is not None:
+    while (hours is None or ledger.search_hours < hours) and (one := proposer.next()) is not None:
         ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
         error, is_stopped = None, False
         try:
@@ -50,6 +54,11 @@ def run_here(
         )
         proposer.tell(one.id, None if error else ended.best)
         say(end_line(ended, ledger, metric=sweep.metric))
+        if not give_memory_back():
+            raise RecBoleLLMError(
+                f"trial {one.id}: left a GPU that answers no more in this process. "
+                "--resume goes on in another."
+            )
 
 
 def _run(
@@ -60,7 +69,7 @@ def _run(
         ledger.add(
             one.id, epoch=epoch.epoch, score=epoch.score, seconds=epoch.seconds, point=one.point
         )
-        if hours is not None and ledger.hours >= hours:
+        if hours is not None and ledger.search_hours >= hours:
             raise _HoursAreOver
 
     shared = data[variant_of(one.point)]

@@ -19,6 +19,7 @@ from recbole_llm.job import Job, Outcome, execute, of_all_machines
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.ledger import SCHEMA, Ledger, Trial
 from recbole_llm.sweep.points import Point
+from recbole_llm.sweep.proposers import finalists_of
 from recbole_llm.sweep.specs import Sweep
 
 OUTCOME, TESTS = "outcome.json", "tests"
@@ -48,22 +49,42 @@ class Winner:
 
 
 def candidates(sweep: Sweep, ledger: Ledger) -> list[Winner]:
-    """Return the finalists, or the best trial where there are none, the best first.
+    """Return the finalists, or the best trial where the sweep has none, the best first.
 
-    A finalist counts with the seeds that did not fail; the one with more of them comes first.
+    A finalist counts with the seeds that did not fail; the one with more of them comes first. Where
+    all failed there is none to choose from.
     """
-    seeds = sweep.finalists.seeds
-    finalists = [one for one in ledger.ranked("finalist") if one.seed in seeds]
-    found = [
-        Winner(trial.id, trial.settings, *_scores(runs))
-        for trial in ledger.ranked()[: sweep.finalists.top]
-        if (runs := [one for one in finalists if one.point == trial.settings])
-    ]
-    found = found or [
-        Winner(trial.id, trial.settings, *_scores([trial])) for trial in ledger.ranked()[:1]
-    ]
+    if finalists_of(sweep, ledger):
+        found = [
+            Winner(trial.id, trial.settings, *_scores(runs))
+            for trial, runs in _finalists(sweep, ledger)
+            if runs
+        ]
+    else:
+        found = [
+            Winner(trial.id, trial.settings, *_scores([trial])) for trial in ledger.ranked()[:1]
+        ]
     sign = 1 if ledger.is_bigger_better else -1
     return sorted(found, key=lambda one: (-len(one.scores), -sign * one.mean))
+
+
+def lost_seeds(sweep: Sweep, ledger: Ledger) -> list[str]:
+    """Return in words which finalists count with fewer seeds than the sweep gives them."""
+    wanted = len(sweep.finalists.seeds) if finalists_of(sweep, ledger) else 0
+    return [
+        f"{trial.id} has {len(runs)} of {wanted} seeds"
+        for trial, runs in _finalists(sweep, ledger)
+        if len(runs) < wanted
+    ]
+
+
+def _finalists(sweep: Sweep, ledger: Ledger) -> list[tuple[Trial, list[Trial]]]:
+    """Return the best trials of the search, each with its sound runs under other seeds."""
+    runs = [one for one in ledger.ranked("finalist") if one.seed in sweep.finalists.seeds]
+    return [
+        (trial, [one for one in runs if one.point == trial.settings])
+        for trial in ledger.ranked()[: sweep.finalists.top]
+    ]
 
 
 def _scores(runs: Sequence[Trial]) -> tuple[dict[str, float], dict[str, int]]:
@@ -81,6 +102,7 @@ def run_winner(
     folder: Path,
     work: Path,
     data_path: str | None,
+    use_gpu: bool,
     executor: Executor,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -94,6 +116,7 @@ def run_winner(
         folder: Where the sweep's results lie.
         work: Where the runs' directories lie.
         data_path: The folder of datasets, or None for ml-100k.
+        use_gpu: Whether a run may have a GPU, as trials had.
         executor: Where jobs run.
         say: Hears a line of each run.
 
@@ -108,7 +131,7 @@ def run_winner(
                 model=sweep.model,
                 dataset=sweep.dataset,
                 seed=seed,
-                settings={**sweep.fixed, **winner.point},
+                settings={**sweep.fixed, **winner.point, "use_gpu": use_gpu},
                 run_dir=str((work / f"{winner.trial}--seed{seed}").resolve()),
                 data_path=data_path,
                 folder=str(Path.cwd()),

@@ -52,12 +52,8 @@ class Listed:
         self._ledger = ledger
 
     def next(self) -> Wanted | None:
-        """Return the next trial that is not over, or None."""
-        for one in self._rest:
-            known = self._ledger.get(one.id)
-            if known is None or not known.is_over:
-                return one
-        return None
+        """Return the next trial that is to be run, or None."""
+        return next((one for one in self._rest if self._ledger.is_open(one.id)), None)
 
     def tell(self, name: str, score: float | None) -> None:
         """Learn nothing."""
@@ -82,14 +78,16 @@ class TreeParzen:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna, self._sweep, self._ledger = optuna, sweep, ledger
         before = ledger.trials("trial")
-        self._again = [one for one in before if not one.is_over]
-        sampler = optuna.samplers.TPESampler(seed=(sweep.seed + len(before)) % 2**32)
+        self._again = [one for one in before[: sweep.budget.trials] if ledger.is_open(one.id)]
+        sampler = optuna.samplers.TPESampler(
+            seed=(sweep.seed + len(before)) % 2**32, constant_liar=True
+        )
         self._study = optuna.create_study(
             sampler=sampler, direction="maximize" if ledger.is_bigger_better else "minimize"
         )
         self._asked: dict[str, Any] = {}
         for one in before:
-            if one.is_over:
+            if not ledger.is_open(one.id):
                 self._add(one)
         for point in sweep.points_to_evaluate:
             if ledger.get(trial_id(sweep, point, seed=sweep.seed)) is None:

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from recbole_llm.errors import RecBoleLLMError
+from recbole_llm.sweep.failures import DIED
 from recbole_llm.sweep.ledger import Ledger, State
 from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
@@ -92,7 +93,7 @@ class Limits(NotKept, Stopper):
     @property
     def is_late(self) -> bool:
         """Whether the hours are over."""
-        return self._budget.hours is not None and self._ledger.hours >= self._budget.hours
+        return self._budget.hours is not None and self._ledger.search_hours >= self._budget.hours
 
     @property
     def is_full(self) -> bool:
@@ -154,7 +155,9 @@ class LedgerCallback(NotKept, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Write what an epoch scored."""
+        """Write what an epoch scored; one that has told what went wrong is not tried again."""
+        if result.get("has_failed"):
+            trial.max_failures = 0
         if "score" in result and not result.get("is_last"):
             self._ledger.add(
                 self._wanted(trial).id,
@@ -181,8 +184,9 @@ class LedgerCallback(NotKept, tune.Callback):
             self._begun.discard(one.id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Write that a trial's process died."""
-        self._end(trial, "failed", _death(trial))
+        """Write what a trial told before its process ended, or that it died."""
+        told = (trial.last_result or {}).get("error")
+        self._end(trial, "failed", told or _death(trial))
 
     def _end(self, trial: Any, state: State, error: Mapping[str, str] | None) -> None:
         one = self._wanted(trial)
@@ -198,7 +202,7 @@ def _death(trial: Any) -> dict[str, str]:
     text = file.read_text(encoding="utf-8", errors="replace") if file and file.exists() else ""
     last = text.rpartition("Failure #")[2].splitlines()[1:]
     message = next((line.strip() for line in last if line.strip()), "out of memory?")
-    return {"type": "TrialDied", "message": message, "traceback": text}
+    return {"type": DIED, "message": message, "traceback": text}
 
 
 def scheduler_of(sweep: Sweep, *, ledger: Ledger, epochs: int, mode: str) -> TrialScheduler:
@@ -230,7 +234,7 @@ def scheduler_of(sweep: Sweep, *, ledger: Ledger, epochs: int, mode: str) -> Tri
 def _replay(scheduler: TrialScheduler, ledger: Ledger) -> None:
     """Tell a scheduler of the trials that an earlier process ran."""
     for trial in ledger.trials("trial"):
-        if not trial.is_over:
+        if ledger.is_open(trial.id):
             continue
         stand_in: Any = _Past(trial.id)
         controller: Any = None

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.sweep.ledger import Ledger
 from recbole_llm.sweep.proposers import Proposer, Wanted
 from recbole_llm.sweep.specs import Sweep
@@ -23,13 +24,20 @@ OWN = ".recbole-llm-ray"
 KEPT = 4  # states of a trial; one that waits may begin from the state of another that went on
 
 
+class TrialFailedError(RecBoleLLMError):
+    """A trial that has told what went wrong ends its process: none begins in what it left."""
+
+
 def train_on_ray(
     config: dict[str, Any], *, task: Task, data: Mapping[str, Any], state_every: int,
     is_bigger_better: bool,
 ) -> None:  # fmt: skip
-    """Be the function that Ray Tune calls for a trial; what goes wrong is told, not raised.
+    """Be the function that Ray Tune calls for a trial; what goes wrong is told.
 
     A process that dies cannot tell; Ray does.
+
+    Raises:
+        TrialFailedError: When it has told, so that Ray ends this process.
     """
     import ray
     from ray import tune
@@ -66,7 +74,12 @@ def train_on_ray(
     worst = float("-inf") if is_bigger_better else float("inf")
     best = worst if last["best"] is None else last["best"]
     end = {"is_last": True, "has_failed": error is not None, "error": error}
-    tune.report({"score": best, **last, "best": best, **end})
+    if error is None:
+        tune.report({"score": best, **last, "best": best, **end})
+        return
+    del last["best"]  # by which a scheduler would stop it, and keep its process
+    tune.report({"score": best, **last, **end})
+    raise TrialFailedError(error["message"])
 
 
 def run_on_ray(

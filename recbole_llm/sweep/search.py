@@ -29,6 +29,7 @@ ENVIRONMENT = {  # read by Ray when it is imported, or when a sweep begins
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the log
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # we say what went wrong in a line
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "0",  # every epoch is told at once
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # for a trial that is stopped to end its epoch
@@ -54,10 +55,9 @@ def place_of(sweep: Sweep, *, address: str | None) -> Iterator[Any]:
         return
     os.environ |= ENVIRONMENT
     with cluster(address) as ray:
-        if address is None:
-            require_room(ray, "CPU", sweep.resources.cpus, place="resources.cpus")
-            if ray.cluster_resources().get("GPU", 0):
-                require_room(ray, "GPU", sweep.resources.gpus, place="resources.gpus")
+        require_room(ray, "CPU", sweep.resources.cpus, place="resources.cpus")
+        if ray.cluster_resources().get("GPU", 0):
+            require_room(ray, "GPU", sweep.resources.gpus or 0, place="resources.gpus")
         yield ray
 
 
@@ -84,6 +84,8 @@ class Search:
 
     def trials(self) -> None:
         """Try points until there are no more or the budget is spent."""
+        if self.sweep.resources.gpus and not self.gpus:
+            self.say("note: there is no GPU here; all trains on the CPU.")
         if not self._is_late:
             self._run(proposer_of(self.sweep, self.ledger), self.sweep)
         for trial in self.ledger.close(is_late=self._is_late):
@@ -92,15 +94,17 @@ class Search:
     @property
     def _is_late(self) -> bool:
         hours = self.sweep.budget.hours
-        return hours is not None and self.ledger.hours >= hours
+        return hours is not None and self.ledger.search_hours >= hours
 
     def finalists(self) -> None:
-        """Try the best points under the seeds of the finalists, all epochs of each."""
-        wanted = [
-            one
-            for one in finalists_of(self.sweep, self.ledger)
-            if (known := self.ledger.get(one.id)) is None or not known.is_over
-        ]
+        """Try the best points under the seeds of the finalists, all epochs of each.
+
+        Where none of these runs was sound before, all are tried again.
+        """
+        wanted = finalists_of(self.sweep, self.ledger)
+        names = {one.id for one in wanted}
+        if names.isdisjoint(one.id for one in self.ledger.ranked("finalist")):
+            self.ledger.reopen(names)
         budget = self.sweep.budget.model_copy(update={"hours": None, "trials": None})
         parts = {"scheduler": Scheduler(kind="none"), "budget": budget}
         self._run(Listed(wanted, ledger=self.ledger), self.sweep.model_copy(update=parts))
@@ -116,11 +120,10 @@ class Search:
 
     @property
     def gpus(self) -> float:
-        """Share of a GPU that a trial has."""
-        if self.ray is None:
-            return self.sweep.resources.gpus
-        there = self.ray.cluster_resources().get("GPU", 0)
-        return self.sweep.resources.gpus if there else 0.0
+        """Share of a GPU that a trial, or a run of the winner, has."""
+        wanted = self.sweep.resources.gpus
+        has_gpu = self.ray is None or self.ray.cluster_resources().get("GPU", 0) > 0
+        return 0.0 if not has_gpu else 1.0 if wanted is None else wanted
 
     @property
     def task(self) -> Task:
@@ -128,7 +131,7 @@ class Search:
         return Task(
             model=self.sweep.model,
             dataset=self.sweep.dataset,
-            settings=self.sweep.fixed,
+            settings=_with_whole_paths(self.sweep.fixed),
             data_path=self.data_path,
             trial_hours=self.sweep.budget.trial_hours,
             use_gpu=self.gpus > 0,
@@ -161,6 +164,13 @@ class Search:
             put = (lambda one: one) if self.ray is None else self.ray.put
             self._data = {name: put(one) for name, one in data.items()}
         return self._data
+
+
+def _with_whole_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose files of vectors are found from any working directory."""
+    given = settings.get("modalities") or {}
+    files = {name: str(Path(file).resolve()) for name, file in given.items()}
+    return {**settings, "modalities": files} if files else dict(settings)
 
 
 @dataclass

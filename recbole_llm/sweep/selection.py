@@ -17,9 +17,10 @@ from recbole_llm.build import create_dataset, require_candidates
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import EVENT
 from recbole_llm.data.features import ItemVectors
+from recbole_llm.data.modalities import ModalityVectors
 
 SHAPES = (
-    "item_features", "empty_text", "min_text_coverage", "training", "train_share",
+    "item_features", "modalities", "empty_text", "min_text_coverage", "training", "train_share",
     "train_share_seed",
 )  # fmt: skip
 LEARNS = ("text_tuning", "text_learning_rate", "text_warmup_steps", "text_checkpointing")
@@ -33,11 +34,13 @@ class SelectionData:
         train: The training part, a RecBole dataset.
         valid: The validation part.
         vectors: The text vectors of the catalogue, or None where no item feature is text.
+        modalities: The vectors of other item features, which come in files.
     """
 
     train: Any
     valid: Any
     vectors: ItemVectors | None
+    modalities: dict[str, ModalityVectors] | None
 
     @classmethod
     def prepare(cls, config: LLMConfig) -> SelectionData:
@@ -51,16 +54,20 @@ class SelectionData:
         require_candidates(config, dataset)
         train, valid, test = dataset.build()
         _forget(train, valid, test)
-        vectors = train.item_vectors() if config["item_features"] is not None else None
+        vectors = modalities = None
+        if config["item_features"] is not None:
+            modalities = train.modality_vectors()  # first: texts may take long
+            vectors = train.item_vectors()
         for part in (train, valid):
             part.config = None
-        return cls(train, valid, vectors)
+        return cls(train, valid, vectors, modalities)
 
     def loaders(self, config: LLMConfig) -> tuple[Any, Any]:
         """Return the loaders of training and validation under a trial's configuration."""
         train, valid = copy.copy(self.train), copy.copy(self.valid)
         for part in (train, valid):
-            part.config, part.given_vectors = config, self.vectors
+            part.config = config
+            part.given_vectors, part.given_modalities = self.vectors, self.modalities
         nothing = valid.copy(valid.inter_feat[:0])  # RecBole's samplers want three parts
         samplers = create_samplers(config, train, [train, valid, nothing])
         make_train, make_valid = (get_dataloader(config, phase) for phase in ("train", "valid"))

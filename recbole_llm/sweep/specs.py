@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +45,12 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _share(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError("must be whole above 1: a share is of one GPU")
+    return gpus
+
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Two = Field(min_length=2, max_length=2)
 Ends = AfterValidator(_ends)
@@ -55,6 +61,14 @@ Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping | BaseModel):
+            keys = ", ".join(one.alias or name for name, one in cls.model_fields.items())
+            raise ValueError(f"must be a mapping of {keys}, as {{key: value}}")
+        return given
 
 
 class Dimension(_Strict):
@@ -122,7 +136,7 @@ class Budget(_Strict):
 
 
 class Scheduler(_Strict):
-    """Which trials go on."""
+    """Which trials go on; its kind alone stands for the kind with its defaults."""
 
     kind: Literal["asha", "median", "pbt", "none"] = "asha"
     """asha (Li et al., 2020, arXiv 1810.05934); median stopping (Golovin et al., 2017); pbt,
@@ -132,14 +146,19 @@ class Scheduler(_Strict):
     reduction: Annotated[int, Field(ge=2)] = 3
     """One in how many trials passes a rung of asha."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, given: Any) -> Any:
+        return given if isinstance(given, Mapping | BaseModel) else {"kind": given}
+
 
 class Resources(_Strict):
     """What a trial has."""
 
     cpus: Annotated[float, Field(gt=0)] = 1.0
     """Cores."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
-    """Share of a GPU where there are any; where there are none, a trial has none."""
+    gpus: Annotated[float, Field(ge=0), AfterValidator(_share)] | None = None
+    """A share of a GPU, or whole ones; 0 is the CPU. By default one, where Ray has any."""
 
 
 class Finalists(_Strict):
@@ -216,11 +235,8 @@ def read_sweep(path: Path) -> tuple[Sweep | None, list[str]]:
     Raises:
         RequestError: If the file cannot be read as YAML.
     """
-    content = load_yaml(path)
-    if content.get("scheduler") in ("asha", "median", "pbt", "none"):
-        content["scheduler"] = {"kind": content["scheduler"]}
     try:
-        sweep = Sweep.model_validate(content)
+        sweep = Sweep.model_validate(load_yaml(path))
     except ValidationError as error:
         known = {
             "": Sweep.model_fields,

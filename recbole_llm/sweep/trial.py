@@ -136,11 +136,20 @@ def attempt(task: Task, point: Point, **arguments: Any) -> dict[str, str] | None
     return None
 
 
-def give_memory_back() -> None:
-    """Give the memory of a trial that is over back to its GPU."""
+def give_memory_back() -> bool:
+    """Give the memory of a trial that is over back to its GPU, and tell whether the GPU answers.
+
+    After an error of its own, as of an index out of range, it answers no more in this process.
+    """
     gc.collect()
-    if torch.cuda.is_available():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return True
+    try:
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextmanager

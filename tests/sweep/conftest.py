@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from recbole_llm.cli import main
 from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
 from recbole_llm.sweep.search import Search
 from recbole_llm.sweep.specs import Sweep
@@ -67,6 +69,31 @@ def without_ray(monkeypatch) -> None:
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest)
     )
+
+
+@pytest.fixture
+def tune(capsys, toy_data, train_here, monkeypatch) -> Callable[..., tuple[int, dict, str]]:
+    """Return the command; its exit code, what it printed, and its complaints."""
+    monkeypatch.setattr("recbole_llm.sweep.outcome.execute", train_here)
+
+    def call(*argv: object) -> tuple[int, dict, str]:
+        code = main(["tune", *map(str, argv), f"--data_path={toy_data}"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out.splitlines()[-1]) if code == 0 else {}, err
+
+    return call
+
+
+@pytest.fixture
+def trials() -> Callable[..., list[dict]]:
+    """Return a function that reads the records of toy's trials, in the order of their numbers."""
+
+    def read(role: str = "trial") -> list[dict]:
+        files = Path("results/tuning/toy/trials").glob("*.json")
+        found = [one for one in map(json.loads, (file.read_text() for file in files))]
+        return sorted((one for one in found if one["role"] == role), key=lambda one: one["number"])
+
+    return read
 
 
 @pytest.fixture

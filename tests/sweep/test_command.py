@@ -10,32 +10,16 @@ import yaml
 
 from recbole_llm.bench.checks import check_suite
 from recbole_llm.cli import main
-from recbole_llm.sweep.trial import run_trial
+from recbole_llm.cluster import require_room
+from recbole_llm.errors import RequestError
+from recbole_llm.job import Job
+from recbole_llm.sweep.outcome import Winner, run_winner
 
 pytestmark = pytest.mark.usefixtures("without_ray")
 RESULTS = Path("results/tuning/toy")
 
 
-@pytest.fixture
-def tune(capsys, toy_data, train_here, monkeypatch):
-    """Return the command; its exit code, what it printed, and its complaints."""
-    monkeypatch.setattr("recbole_llm.sweep.outcome.execute", train_here)
-
-    def call(*argv: object) -> tuple[int, dict, str]:
-        code = main(["tune", *map(str, argv), f"--data_path={toy_data}"])
-        out, err = capsys.readouterr()
-        return code, json.loads(out.splitlines()[-1]) if code == 0 else {}, err
-
-    return call
-
-
-def trials(role: str = "trial") -> list[dict]:
-    """Return the records of trials in the order of their numbers."""
-    found = [json.loads(file.read_text()) for file in (RESULTS / "trials").glob("*.json")]
-    return sorted((one for one in found if one["role"] == role), key=lambda one: one["number"])
-
-
-def test_a_sweep_ends_in_a_winner_tested_once(tune, write_sweep) -> None:
+def test_a_sweep_ends_in_a_winner_tested_once(tune, write_sweep, trials) -> None:
     code, said, err = tune(write_sweep())
     assert code == 0, err
     best = max(trials(), key=lambda one: one["best"])
@@ -64,6 +48,65 @@ def test_the_winner_scores_as_a_run_what_it_scored_as_a_finalist(tune, write_swe
     for file in (RESULTS / "tests").glob("*.json"):
         run = json.loads(file.read_text())
         assert run["best_valid_score"] == outcome["winner"]["scores"][str(run["seed"])]
+
+
+class Nodes:
+    """Stand in for Ray, of nodes with so many GPUs each."""
+
+    def __init__(self, *gpus: float) -> None:
+        self.gpus = gpus
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0, **({"GPU": sum(self.gpus)} if sum(self.gpus) else {})}
+
+    def nodes(self) -> list[dict]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0, "GPU": one}} for one in self.gpus]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "share"),
+    [
+        (None, Nodes(2), 1.0),
+        (None, Nodes(0), 0.0),
+        (None, None, 1.0),
+        (0.25, Nodes(1, 0), 0.25),
+        (0.25, Nodes(0), 0.0),
+        (0.0, Nodes(2), 0.0),
+        (0.0, None, 0.0),
+    ],
+)
+def test_trials_and_the_winner_have_the_gpus_that_were_asked_for(
+    sweep, runner, gpus, nodes, share, tmp_path
+) -> None:
+    """Unset, one where Ray has any; 0 is the CPU, for the runs of the winner too."""
+    one = sweep(resources={"gpus": gpus})
+    search = runner.search(one, nodes)
+    assert search.gpus == share and search.task.use_gpu == (share > 0)
+    heard: list[Job] = []
+
+    def executor(jobs):
+        heard.extend(job for _, job in jobs)
+        return iter(())
+
+    parts = {"folder": tmp_path, "work": tmp_path, "data_path": None, "say": print}
+    with pytest.raises(RequestError):  # no run left a result
+        run_winner(
+            one, Winner("t", {}, {}, {}), use_gpu=search.gpus > 0, executor=executor, **parts
+        )
+    assert [job.settings["use_gpu"] for job in heard] == [share > 0] * 2
+
+
+def test_a_sweep_that_asks_for_a_gpu_says_where_there_is_none(sweep, runner, trials) -> None:
+    search = runner.search(sweep(resources={"gpus": 0.5}, budget={"hours": 1e-12}), Nodes(0))
+    search.trials()
+    assert runner.heard == ["note: there is no GPU here; all trains on the CPU."]
+
+
+def test_what_no_node_has_is_refused_on_a_cluster_too() -> None:
+    """Ray itself would wait for it for ever."""
+    require_room(Nodes(1, 2), "GPU", 2, place="resources.gpus")
+    with pytest.raises(RequestError, match=r"resources.gpus: a run shall have 3, and the largest"):
+        require_room(Nodes(1, 2), "GPU", 3, place="resources.gpus")
 
 
 @pytest.mark.slow
@@ -105,90 +148,7 @@ def test_the_report_tells_of_trials_winner_and_cost(tune, write_sweep) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_rendered_to_the_same_bytes_again(tune, write_sweep) -> None:
-    file = write_sweep()
-    tune(file)
-    names = ["report.html", "report.md", "outcome.json", "figures/curves.svg", "figures/curves.png"]
-    before = [(RESULTS / name).read_bytes() for name in names]
-    code, _, err = tune(file, "--resume")
-    assert code == 0 and "7 trials are there, 0 begin anew." in err
-    assert [(RESULTS / name).read_bytes() for name in names] == before
-
-
-@pytest.mark.slow
-def test_a_sweep_is_not_overwritten_by_mistake(tune, write_sweep) -> None:
-    file = write_sweep()
-    tune(file)
-    code, _, err = tune(file)
-    assert code == 2 and "holds 7 trials. Go on with --resume, or name another folder" in err
-
-
-@pytest.mark.slow
-def test_another_sweep_does_not_go_on_with_these_trials(tune, write_sweep) -> None:
-    tune(write_sweep())
-    changed = write_sweep(space={"num_layers": {"int": [1, 3]}}, seed=1)
-    code, _, err = tune(changed, "--resume")
-    assert code == 2 and "seed, space changed since the trials in" in err
-
-
-@pytest.mark.slow
-def test_a_larger_budget_goes_on(tune, write_sweep) -> None:
-    tune(write_sweep(budget={"trials": 2}))
-    before = trials()
-    code, _, _ = tune(write_sweep(budget={"trials": 4}), "--resume")
-    assert code == 0 and trials()[:2] == before
-    assert len(trials()) == 4
-
-
-def dies(task, point, *, report, **rest) -> None:
-    """Stand in for a trial, and be interrupted in the sweep's second one."""
-
-    def killed(epoch, trainer) -> None:
-        report(epoch, trainer)
-        if len(trials()) == 2:
-            raise KeyboardInterrupt
-
-    run_trial(task, point, report=killed, **rest)
-
-
-@pytest.mark.slow
-def test_what_was_running_is_run_again_and_nothing_else(tune, write_sweep, monkeypatch) -> None:
-    """Killed in the middle of the second trial."""
-    with monkeypatch.context() as patch:
-        patch.setattr("recbole_llm.sweep.trial.run_trial", dies)
-        assert tune(write_sweep())[0] == 130
-    first, second = trials()
-    assert (first["state"], second["state"], len(second["curve"])) == ("done", "running", 1)
-    code, _, err = tune(write_sweep(), "--resume")
-    assert code == 0 and "1 trials are there, 1 begin anew." in err
-    assert trials()[0] == first
-    assert (trials()[1]["attempts"], trials()[1]["state"]) == (2, "done")
-    assert trials()[1]["id"] == second["id"]
-
-
-@pytest.mark.slow
-def test_a_smaller_budget_leaves_nothing_running(tune, write_sweep, monkeypatch) -> None:
-    """A trial that was stopped and is wanted no more is stopped for good."""
-    with monkeypatch.context() as patch:
-        patch.setattr("recbole_llm.sweep.trial.run_trial", dies)
-        assert tune(write_sweep())[0] == 130
-    code, _, _ = tune(write_sweep(budget={"trials": 1}), "--resume")
-    assert code == 0 and [one["state"] for one in trials()] == ["done", "stopped"]
-
-
-@pytest.mark.slow
-def test_a_damaged_record_is_run_again(tune, write_sweep) -> None:
-    tune(write_sweep())
-    before = {one["id"]: one["best"] for one in trials()}
-    victim = RESULTS / "trials" / f"{trials()[1]['id']}.json"
-    victim.write_text(victim.read_text()[:40])
-    code, _, err = tune(write_sweep(), "--resume")
-    assert code == 0 and f"{victim.name}: is no trial's record, and is made again" in err
-    assert {one["id"]: one["best"] for one in trials()} == before
-
-
-@pytest.mark.slow
-def test_a_trial_that_fails_is_recorded_and_the_rest_go_on(tune, write_sweep) -> None:
+def test_a_trial_that_fails_is_recorded_and_the_rest_go_on(tune, write_sweep, trials) -> None:
     space = {"temperature": {"choice": [1.0, 1e-44, 0.5]}}
     code, said, err = tune(write_sweep(space=space, searcher="grid", budget={}))
     assert code == 0
@@ -209,7 +169,7 @@ def test_where_all_trials_fail_there_is_no_winner(tune, write_sweep) -> None:
     assert not (RESULTS / "outcome.json").exists() and not Path("tuning/best").exists()
 
 
-def test_hours_end_a_sweep(tune, write_sweep, monkeypatch) -> None:
+def test_hours_end_a_sweep(tune, write_sweep, monkeypatch, trials) -> None:
     """The trial that runs then is stopped, and counts as far as it came."""
     late = property(lambda ledger: 2.0 * any(one.curve for one in ledger.trials()))
     monkeypatch.setattr("recbole_llm.sweep.ledger.Ledger.hours", late)
@@ -217,20 +177,6 @@ def test_hours_end_a_sweep(tune, write_sweep, monkeypatch) -> None:
     assert code == 0
     (only,) = trials()
     assert (only["state"], len(only["curve"])) == ("stopped", 1)
-
-
-@pytest.mark.slow
-def test_a_failed_test_run_is_tried_again_by_resume(tune, write_sweep, monkeypatch) -> None:
-    from recbole_llm.job import Outcome
-
-    broken = {"type": "X", "message": "the disk is on fire", "traceback": ""}
-    with monkeypatch.context() as patch:
-        patch.setattr("recbole_llm.sweep.outcome.execute", lambda _: Outcome(None, None, broken, 1))
-        code, _, err = tune(write_sweep())
-    assert code == 1 and "the disk is on fire" in err and "--resume tries them again" in err
-    before = trials() + trials("finalist")
-    code, _, _ = tune(write_sweep(), "--resume")
-    assert code == 0 and trials() + trials("finalist") == before
 
 
 def test_what_needs_ray_says_so(tune, write_sweep) -> None:

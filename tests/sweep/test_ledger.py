@@ -116,3 +116,92 @@ def test_what_runs_no_more_is_ended(ledger: Ledger) -> None:
     (lost,) = ledger.close(is_late=False)
     assert (lost.state, lost.error["type"]) == ("failed", "TrialLost")
     assert ledger.close(is_late=False) == []
+
+
+def fail(ledger: Ledger, name: str, kind: str, message: str = "m") -> None:
+    ledger.begin(name, point={}, seed=1)
+    ledger.end(name, "failed", {"type": kind, "message": message, "traceback": ""})
+
+
+def test_a_resumed_sweep_tries_again_what_its_machine_failed(ledger: Ledger) -> None:
+    """Too slow, out of memory, no disk, a process or a GPU that died; not what is the trial's."""
+    for name, kind, message in (
+        ("slow", "TrialTimeoutError", "over"),
+        ("full", "OutOfMemoryError", "tried to allocate"),
+        ("cpu", "RuntimeError", "DefaultCPUAllocator: can't allocate memory"),
+        ("dead", "TrialDied", "SIGKILL"),
+        ("lost", "TrialLost", "who knows"),
+        ("disk", "OSError", "[Errno 28] No space left on device"),
+        ("gpu", "AcceleratorError", "CUDA error: device-side assert triggered"),
+        ("nan", "NonFiniteError", "loss is nan"),
+        ("wrong", "RequestError", "hidden_size: must be divisible by 3"),
+    ):
+        fail(ledger, name, kind, message)
+    again = Ledger(ledger.folder)
+    again.read()
+    assert not any(again.is_open(one.id) for one in again.trials())  # not without --resume
+    again.try_again(hours=None)
+    kept = {one.id for one in again.trials() if not again.is_open(one.id)}
+    assert kept == {"nan", "wrong"}
+    again.begin("slow", point={}, seed=1)
+    again.end("slow", "failed", {"type": "TrialTimeoutError", "message": "m", "traceback": ""})
+    assert not again.is_open("slow")  # once a process
+
+
+def test_what_is_not_tried_again_after_all_stays_failed(ledger: Ledger) -> None:
+    fail(ledger, "slow", "TrialTimeoutError")
+    again = Ledger(ledger.folder)
+    again.read()
+    again.try_again(hours=None)
+    again.close(is_late=True)
+    assert again.get("slow").state == "failed"
+
+
+def at(ledger: Ledger, hours: float, monkeypatch) -> None:
+    begin = ledger._start
+    monkeypatch.setattr("recbole_llm.sweep.ledger.time.monotonic", lambda: begin + 3600 * hours)
+
+
+def test_hours_of_finalists_are_not_hours_of_the_search(ledger: Ledger, monkeypatch) -> None:
+    """Eight of a search, three of finalists: ten allow two more, eight none."""
+    ledger.begin("a", point={}, seed=1)
+    at(ledger, 8, monkeypatch)
+    ledger.add("a", epoch=0, score=0.5, seconds=1.0, point={})
+    ledger.end("a", "stopped")
+    ledger.begin("f", point={}, seed=2, role="finalist")
+    at(ledger, 11, monkeypatch)
+    ledger.end("f", "done")
+    again = Ledger(ledger.folder, _start=ledger._start + 11 * 3600)
+    again.read()
+    assert (again.hours, again.search_hours) == pytest.approx((11, 8))
+    again.try_again(hours=8.0)
+    assert not again.is_open("a")
+    again.try_again(hours=10.0)
+    assert again.is_open("a") and not again.is_open("f")
+    at(ledger, 12, monkeypatch)
+    assert (again.hours, again.search_hours) == pytest.approx((12, 9))
+
+
+def test_a_number_is_given_once(ledger: Ledger) -> None:
+    """Also after a record was damaged."""
+    for name in "abc":
+        run(ledger, name, 0.1)
+    (ledger.folder / TRIALS / "b.json").write_text("{")
+    again = Ledger(ledger.folder)
+    again.read()
+    run(again, "b", 0.1)
+    assert {one.id: one.number for one in again.trials()} == {"a": 1, "c": 3, "b": 4}
+
+
+def test_seconds_of_an_attempt_that_another_process_ran_count(ledger: Ledger) -> None:
+    ledger.begin("a", point={}, seed=1)
+    ledger.add("a", epoch=0, score=0.5, seconds=3600.0, point={})
+    again = Ledger(ledger.folder)
+    again.read()
+    again.begin("a", point={}, seed=1)
+    assert again.end("a", "done").seconds == pytest.approx(3600, abs=1)
+    last = Ledger(ledger.folder)
+    last.read()
+    last.reopen(["a"])
+    last.begin("a", point={}, seed=1)
+    assert last.end("a", "done").seconds == pytest.approx(3600, abs=1)  # counted already

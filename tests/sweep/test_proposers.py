@@ -9,7 +9,7 @@ import pytest
 
 from recbole_llm.errors import RequestError
 from recbole_llm.sweep.ledger import TRIALS, Ledger
-from recbole_llm.sweep.outcome import candidates
+from recbole_llm.sweep.outcome import candidates, lost_seeds
 from recbole_llm.sweep.points import random_points
 from recbole_llm.sweep.proposers import finalists_of, proposer_of
 
@@ -153,3 +153,66 @@ def test_one_point_needs_no_finalists(sweep, ledger: Ledger) -> None:
     one = sweep(space=PEAK, budget={"trials": 1})
     try_all(proposer_of(one, ledger), ledger)
     assert finalists_of(one, ledger) == []
+
+
+@pytest.mark.parametrize("searcher", ["random", "tpe"])
+def test_a_resumed_sweep_proposes_what_may_be_tried_again(sweep, ledger, searcher: str) -> None:
+    """What was stopped and what its machine failed, but no more than the budget."""
+    parts = {"space": PEAK, "searcher": searcher}
+    one = sweep(**parts, budget={"trials": 3})
+    proposer, points = proposer_of(one, ledger), []
+    for state in ("done", "stopped", "failed"):
+        wanted = proposer.next()
+        points.append(wanted.point)
+        ledger.begin(wanted.id, point=wanted.point, seed=wanted.seed)
+        slow = {"type": "TrialTimeoutError", "message": "slow", "traceback": ""}
+        ledger.add(wanted.id, epoch=0, score=0.5, seconds=1.0, point=wanted.point)
+        ledger.end(wanted.id, state, slow if state == "failed" else None)
+        proposer.tell(wanted.id, None if state == "failed" else 0.5)
+    for trials, expected in ((3, points[1:]), (2, points[1:2]), (1, [])):
+        again = Ledger(ledger.folder)
+        again.read()
+        again.try_again(hours=None)
+        proposer = proposer_of(sweep(**parts, budget={"trials": trials}), again)
+        assert [one.point for one in iter(proposer.next, None)] == expected
+
+
+def test_tpe_keeps_away_from_points_that_still_run(sweep, ledger: Ledger) -> None:
+    """Several at a time are not near-duplicates of the best."""
+    one = sweep(space=PEAK, searcher="tpe", budget={"trials": 60})
+    proposer = proposer_of(one, ledger)
+    try_all(proposer, ledger, most=20)
+    running = [proposer.next().point["dropout_prob"] for _ in range(8)]
+    gaps = [abs(a - b) for place, a in enumerate(running) for b in running[:place]]
+    assert fmean(gaps) > 0.1
+
+
+def finalist(ledger: Ledger, wanted, score: float | None) -> None:
+    ledger.begin(wanted.id, point=wanted.point, seed=wanted.seed, role="finalist")
+    if score is not None:
+        ledger.add(wanted.id, epoch=0, score=score, seconds=1, point=wanted.point)
+    error = {"type": "OutOfMemoryError", "message": "m", "traceback": ""}
+    ledger.end(wanted.id, "failed" if score is None else "done", error if score is None else None)
+
+
+def test_more_sound_seeds_come_before_a_better_mean(sweep, ledger: Ledger) -> None:
+    """And what lost seeds is named."""
+    one = sweep(space=PEAK, budget={"trials": 5}, finalists={"top": 2, "seeds": [7, 8]})
+    try_all(proposer_of(one, ledger), ledger)
+    best, second = ledger.ranked()[:2]
+    for wanted in finalists_of(one, ledger):
+        is_best = wanted.point == best.point
+        finalist(ledger, wanted, (0.9 if wanted.seed == 7 else None) if is_best else 0.1)
+    assert [winner.trial for winner in candidates(one, ledger)] == [second.id, best.id]
+    assert lost_seeds(one, ledger) == [f"{best.id} has 1 of 2 seeds"]
+
+
+def test_where_all_finalists_fail_no_single_seed_wins(sweep, ledger: Ledger) -> None:
+    one = sweep(space=PEAK, budget={"trials": 5}, finalists={"top": 2, "seeds": [7, 8]})
+    try_all(proposer_of(one, ledger), ledger)
+    for wanted in finalists_of(one, ledger):
+        finalist(ledger, wanted, None)
+    assert candidates(one, ledger) == [] and len(lost_seeds(one, ledger)) == 2
+    alone = sweep(space=PEAK, budget={"trials": 5}, finalists={"top": 1, "seeds": [7, 8]})
+    assert [winner.trial for winner in candidates(alone, ledger)] == [ledger.ranked()[0].id]
+    assert lost_seeds(alone, ledger) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_llm.sweep.importance import importances
@@ -42,7 +43,8 @@ def ledger(sweep, tmp_path: Path) -> Ledger:
 @pytest.fixture
 def report(sweep, ledger: Ledger) -> Path:
     """Return the folder of a report."""
-    one = sweep(space=SPACE, about="<img src=x onerror=alert(1)>")
+    alone = {"top": 1, "seeds": [1]}
+    one = sweep(space=SPACE, about="<img src=x onerror=alert(1)>", finalists=alone)
     (winner, *_) = candidates(one, ledger)
     outcome = outcome_of(one, winner, ledger, {"1": RESULT})
     write_report(ledger.folder, one, ledger, outcome, name="<script>alert(2)</script>")
@@ -64,6 +66,18 @@ def test_few_or_equal_trials_tell_nothing(sweep, ledger: Ledger) -> None:
         equal.begin(trial.id, point=trial.point, seed=1)
         equal.add(trial.id, epoch=0, score=0.5, seconds=1.0, point=trial.point)
     assert importances(sweep(space=SPACE), equal.trials()) is None
+
+
+def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger) -> None:
+    """Its importances on the trials it was grown from are noise."""
+    (ledger.folder / "noise" / TRIALS).mkdir(parents=True)
+    noise = Ledger(ledger.folder / "noise")
+    rng = np.random.default_rng(0)
+    for trial in ledger.trials()[:12]:
+        noise.begin(trial.id, point=trial.point, seed=1)
+        noise.add(trial.id, epoch=0, score=rng.uniform(), seconds=1.0, point=trial.point)
+        noise.end(trial.id, "done")
+    assert importances(sweep(space=SPACE), noise.trials()) is None
 
 
 def test_the_words_hold_the_best_and_the_failed(report: Path, ledger: Ledger) -> None:

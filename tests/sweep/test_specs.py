@@ -155,6 +155,43 @@ WRONG = {
         },
         "space.hidden_size: must be divisible by 3, received 8",
     ),
+    "a scheduler that is none": (
+        {"scheduler": "ahsa"},
+        "scheduler.kind: must be 'asha', 'median', 'pbt' or 'none', received 'ahsa'",
+    ),
+    "no scheduler": (
+        {"scheduler": None}, "scheduler.kind: must be 'asha', .* or 'none', received None",
+    ),
+    "a list for a dimension": (
+        {"space": {"learning_rate": [1e-3, 1e-2]}},
+        "space.learning_rate: must be a mapping of uniform, loguniform, int, choice, when, as",
+    ),
+    "a number for a budget": (
+        {"budget": 12}, "budget: must be a mapping of trials, hours, trial_hours, disk_gb",
+    ),
+    "a GPU and a half": (
+        {"resources": {"gpus": 1.5}},
+        "resources.gpus: must be whole above 1: a share is of one GPU, received 1.5",
+    ),
+    "a grid larger than its budget": (
+        {
+            "searcher": "grid", "budget": {"trials": 3},
+            "space": {"num_layers": {"int": [1, 2]}, "dropout_prob": {"choice": [0.1, 0.2]}},
+        },
+        "budget.trials: the grid has more than 3 points, and all are visited. Leave trials out",
+    ),
+    "data drawn from the seed": (
+        {"model": "BPR", "settings": {}, "space": {"learning_rate": {"choice": [0.1, 0.01]}}},
+        r"finalists.seeds: must be \[2020\], the sweep's seed: .*eval_args.order: RO.*\[1, 2\]",
+    ),
+    "vectors drawn from the seed": (
+        {"settings": {"text_control": "random"}},
+        r"finalists.seeds: must be \[2020\].*\(text_control: random\)",
+    ),
+    "vectors drawn from the seed, in the space": (
+        {"settings": {}, "space": {"text_control": {"choice": ["none", "shuffled"]}}},
+        r"finalists.seeds: must be \[2020\].*\(text_control: shuffled\)",
+    ),
     "a control": ({"model": "Popularity", "settings": {}}, "is not trained in our loop"),
     "no validation": (
         {"settings": {"eval_step": 2}}, "eval_step: must be 1: every epoch is validated",
@@ -166,6 +203,27 @@ WRONG = {
 def test_what_is_wrong_is_said(write_sweep, toy_data, parts, words) -> None:
     with pytest.raises(RequestError, match=words):
         check_sweep(write_sweep(**parts), data_path=toy_data)
+
+
+SOUND = {
+    "the sweep's own seed": {
+        "model": "BPR", "settings": {}, "space": {"learning_rate": {"choice": [0.1, 0.01]}},
+        "finalists": {"top": 2, "seeds": [2020]},
+    },
+    "an order in time": {
+        "model": "BPR", "settings": {}, "space": {"learning_rate": {"choice": [0.1, 0.01]}},
+        "protocol": {"topk": [3], "eval_args": {"order": "TO"}},
+    },
+    "whole GPUs": {"resources": {"gpus": 2.0}},
+    "a grid within its budget": {
+        "searcher": "grid", "budget": {"trials": 2}, "space": {"num_layers": {"int": [1, 2]}},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", SOUND.values(), ids=SOUND.keys())
+def test_what_is_sound_is_taken(write_sweep, toy_data, parts) -> None:
+    check_sweep(write_sweep(**parts), data_path=toy_data)
 
 
 def test_all_that_is_wrong_is_said_at_once(write_sweep, capsys) -> None:
@@ -185,3 +243,20 @@ def test_a_metric_is_read_in_any_case(write_sweep, toy_data) -> None:
 def test_check_tells_sweeps_from_other_files(write_sweep, capsys) -> None:
     assert main(["check", str(write_sweep(dataset="ml-100k"))]) == 0
     assert "toy.yaml: ok" in capsys.readouterr().out
+
+
+def test_check_of_a_dataset_of_ones_own_takes_its_folder(
+    write_sweep, toy_data, tmp_path, capsys
+) -> None:
+    """As the message says, for sweeps and suites alike."""
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("{metric: ndcg@10, datasets: {toy: {}}, models: {a: {model: Popularity}}}")
+    files = [str(write_sweep()), str(suite)]
+    assert main(["check", *files]) == 2
+    assert capsys.readouterr().err.count("--data_path=FOLDER") == 2
+    assert main(["check", *files, f"--data_path={toy_data}"]) == 0
+    assert capsys.readouterr().out.count(": ok") == 2
+    assert main(["check", f"--data_path={toy_data}"]) == 2
+    assert "names no file" in capsys.readouterr().err
+    assert main(["check", *files, "--data_pth=x"]) == 2
+    assert "unknown option '--data_pth'. Did you mean '--data_path'" in capsys.readouterr().err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ray import cloudpickle
 
@@ -20,6 +22,7 @@ TOY = {
     "train_batch_size": 8,
 }  # fmt: skip
 POINT = {"learning_rate": 0.01}
+FIELDS = ("user_id", "item_id")
 
 
 @pytest.fixture
@@ -78,27 +81,63 @@ def test_a_trial_scores_what_run_recbole_scores(task, toy_data, parts) -> None:
     assert scores_of(one, data) == scores  # the data is as it was
 
 
-def test_there_is_no_test_part(task) -> None:
-    """What is shared holds training and validation, and no case of the test."""
-    one = task()
+@pytest.mark.parametrize("parts", MODELS.values(), ids=MODELS.keys())
+def test_there_is_no_test_part(task, parts) -> None:
+    """What is shared holds training and validation, and no case of the test, nor its targets."""
+    one = task(**parts)
     data = prepared(one)
-    assert [field for field in vars(data)] == ["train", "valid", "vectors"]
-    test = prepare(one.config(POINT, seed=1, run_dir=None))[3].dataset
-    assert data.train.events["item_id"][test.inter_feat["_event"]].sum() == 0  # nor its targets
-    assert len(cases(test)) == 12 and not cases(test) & (cases(data.train) | cases(data.valid))
+    assert [field for field in vars(data)] == ["train", "valid", "vectors", "modalities"]
+    test = targets(prepare(one.config(POINT, seed=2020, run_dir=None))[3].dataset)
+    assert len(test) >= 8 and targets(data.train) and targets(data.valid)
+    for part in (data.train, data.valid):
+        assert not test & (targets(part) | histories(part)), part
 
 
-def cases(part) -> set[int]:
-    """Return where the targets of a part stand among the events."""
-    return set(part.inter_feat["_event"].tolist())
+def targets(part) -> set[tuple[int, int]]:
+    """Return the users and items of a part's cases; no user here has an item twice."""
+    return set(zip(*(part.inter_feat[name].tolist() for name in FIELDS), strict=True))
 
 
-def test_nothing_in_the_package_asks_for_a_test_loader() -> None:
+def histories(part) -> set[tuple[int, int]]:
+    """Return the users and items that the cases of a part have behind them, in rows or flat."""
+    found = set()
+    if "item_id_list" in part.inter_feat:
+        rows = zip(*(part.inter_feat[name].tolist() for name in (FIELDS[0], "item_id_list")),
+                   strict=True)  # fmt: skip
+        found |= {(user, item) for user, items in rows for item in items}
+    if hasattr(part, "events"):
+        found |= set(zip(*(part.events[name].tolist() for name in FIELDS), strict=True))
+    return found
+
+
+def test_nothing_in_the_package_makes_a_test_part() -> None:
+    """Only ``selection`` splits a dataset, and no module imports what makes all three parts."""
     folder = Path(__file__).parents[2] / "recbole_llm" / "sweep"
+    makers = {"prepare", "data_preparation", "run_recbole", "load_run"}
+    builds = set()
     for file in folder.rglob("*.py"):
-        text = file.read_text("utf-8")
-        assert "data_preparation" not in text and "prepare(config)[" not in text, file
-        assert "test_data" not in text and "test_loader" not in text, file
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert not makers & {alias.name for alias in node.names}, file
+            if isinstance(node, ast.Attribute) and node.attr in makers | {"build"}:
+                builds.add((file.name, node.attr))
+    assert builds == {("selection.py", "build"), ("variants.py", "prepare")}
+
+
+def test_files_of_vectors_are_read_once_where_the_sweep_was_begun(
+    sweep, runner, tmp_path, monkeypatch
+) -> None:
+    """A trial reads none, and finds them from whatever its working directory is."""
+    np.save("img.npy", np.eye(9, dtype=np.float32))
+    Path("img.ids").write_text("".join(f"i{k}\n" for k in range(9)))
+    settings = TOY | {"item_features": ["image"], "modalities": {"image": "img.npy"}}
+    one = runner.search(sweep(settings=settings), None).task
+    data = cloudpickle.loads(cloudpickle.dumps(prepared(one)))
+    Path("img.npy").write_bytes(b"")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(scores_of(one, data)) == 3
+    assert variant_of({"modalities": {"image": "a.npy"}}) != "{}"
 
 
 def test_data_holds_no_configuration(task) -> None:

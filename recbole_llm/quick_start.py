@@ -95,7 +95,8 @@ def run_recbole(
         refuse_too_many(nproc, config)
         run_dir = _open_run_dir(config, nproc=nproc)
     if nproc > 1:
-        how = {"trust_remote_code": bool(config["trust_remote_code"]), "changes": free(config)}
+        trusted, changes = bool(config["trust_remote_code"]), free(config)
+        how: dict[str, Any] = {"trust_remote_code": trusted, "changes": changes}
         try:
             result = run_in_processes(run_dir, size=nproc, saved=saved, **how)
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,6 +142,7 @@ def test_the_adversarial_loss_is_the_same_where_scores_are_made_in_chunks(
 def test_views_are_compared_by_the_interest_after_their_last_input(ring) -> None:
     world = ring(NAME, **CONTRAST)
     batch, model = windows(world), world.model
+    batch = replace(batch, users=torch.arange(len(batch.users)) // 2)  # two windows of each
     seen = []
     model.contrast.register_forward_hook(lambda *call: seen.append(call[2]))
     loss_of(world, batch)
@@ -156,7 +158,9 @@ def test_views_are_compared_by_the_interest_after_their_last_input(ring) -> None
     states = torch.cat([one, other])
     scores = (states @ states.T / 0.2).exp()
     users, targets = batch.users.repeat(2), batch.last_target.repeat(2)
-    far = (users[:, None] != users) & (targets[:, None] != targets)
+    is_other = targets[:, None] != targets
+    far = (users[:, None] != users) & is_other
+    assert (far != is_other).any()
     near = (one * other).sum(-1).div(0.2).exp().repeat(2)
     expected = -(near / (near + (scores * far).sum(1))).log().mean()
     assert torch.allclose(seen[0], expected, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,9 +21,25 @@ EVERYTHING = {
     "propensity_weighting": "snips", "popularity_adjustment": 0.5,
 }  # fmt: skip
 
+BY_CHANCE = {  # what draws random numbers, or looks at more than an epoch
+    "item_features": ["image", "id"], "modalities": {"image": "image.npy"}, "adaptor": "moe",
+    "fusion": "gate", "interest_combination": "gate", "augmentation": ["drop", "mask", "crop"],
+    "augmentation_rate": 0.4, "item_noise": 0.2, "adversarial_weight": 0.5,
+    "contrastive_weight": 0.1, "contrastive_views": "same_target", "loss_type": "SCE",
+    "num_negatives": 4, "MAX_ITEM_LIST_LENGTH": 3, "window_overlap": 1, "eval_step": 2,
+}  # fmt: skip
+
 
 class CrashError(Exception):
     """Stands in for a crash."""
+
+
+@pytest.fixture(autouse=True)
+def image() -> Path:
+    """Return a file of item vectors, in the working directory."""
+    np.save("image.npy", np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32))
+    Path("image.ids").write_text("".join(f"i{k}\n" for k in range(9)))
+    return Path("image.npy")
 
 
 def crash_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -53,11 +70,12 @@ def crashed(monkeypatch, settings: dict, *, model: str, epoch: int, folder: Path
     [
         ("LLMInterestLSTM", {}),
         ("LLMInterestTransformer", EVERYTHING),
+        ("LLMInterestLSTM", BY_CHANCE),
         pytest.param("GRU4Rec", {"training": "all_positions"}, marks=pytest.mark.slow),
         pytest.param("SASRec", {}, marks=pytest.mark.slow),
         pytest.param("BPR", {}, marks=pytest.mark.slow),
     ],
-    ids=["ours", "everything", "windows", "stock", "negatives"],
+    ids=["ours", "everything", "by chance", "windows", "stock", "negatives"],
 )
 def test_a_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     toy, numbers, monkeypatch, tmp_path, model: str, more: dict, epoch: int
@@ -155,6 +173,18 @@ def test_other_data_is_refused(toy, left) -> None:
     file.write_text(file.read_text().replace("u0\ti3", "u0\ti4"))
     with pytest.raises(RunDirError, match=r"toy\.inter: is not the file that the run read"):
         run_recbole(resume=run_dir)
+
+
+def test_other_item_vectors_are_refused(toy, monkeypatch, tmp_path, image) -> None:
+    settings = {**toy, "item_features": ["image", "id"], "modalities": {"image": str(image)}}
+    model = "LLMInterestLSTM"
+    run_dir = crashed(monkeypatch, settings, model=model, epoch=1, folder=tmp_path / "run")
+    kept = np.load(image)
+    np.save(image, kept + 1)
+    with pytest.raises(RunDirError, match="trained on other item vectors than are here now"):
+        run_recbole(resume=run_dir)
+    np.save(image, kept)
+    assert run_recbole(resume=run_dir)["epochs"] == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file", None])

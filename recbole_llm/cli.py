@@ -33,28 +33,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _guarded(_dispatch, sys.argv[1:] if argv is None else argv)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came; what an interrupt leaves in order, this does too."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def _guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    terms: list[int] = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        """Do what an interrupt does: what that leaves in order, this does too."""
+        terms.append(number)
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
     try:
         command(argv)
     except RecBoleLLMError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        return 143
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt:  # Ray raises one of its own for ours
+        print("terminated" if terms else "interrupted", file=sys.stderr)
+        return 143 if terms else 130
     except Exception as error:
         if TRACEBACK in os.environ:
             raise

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -100,6 +101,19 @@ def trials() -> Callable[..., list[dict]]:
 def start(start_command) -> Callable[..., subprocess.Popen[str]]:
     """Return a function that starts ``tune`` in a process of its own."""
     return partial(start_command, "tune")
+
+
+@pytest.fixture
+def is_trial() -> Callable[[psutil.Process], bool]:
+    """Return a function that tells whether a process is one of Ray's that trials run in."""
+
+    def tell(process: psutil.Process) -> bool:
+        try:
+            return "ImplicitFunc" in " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    return tell
 
 
 class Runner:

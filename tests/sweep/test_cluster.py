@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -83,3 +84,21 @@ def test_a_cluster_loses_a_node_in_the_middle(sweep, runner, until) -> None:
         thread.join()
     assert len(trials) == 6 and {one.state for one in trials} == {"done"}
     assert sorted(one.attempts for one in trials)[-1] == 2, runner.heard
+
+
+def test_a_whole_sweep_runs_on_a_cluster_from_the_command_line(
+    write_sweep, start, with_gpus, tmp_path
+) -> None:
+    """Trials, finalists and the runs of the winner, all without the GPUs that are there."""
+    one = write_sweep(**GRID | {"finalists": {"top": 2, "seeds": [1, 2]}}, settings=settings(2),
+                      resources={"gpus": 0})  # fmt: skip
+    options = ("--address=auto", "--results=out", f"--work={tmp_path / 'work'}")
+    process = start(one, *options, RAY_ADDRESS=with_gpus.address)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["test"]["scores"].keys() == {"1", "2"}
+    found = [json.loads(file.read_text()) for file in (tmp_path / "out/trials").glob("*.json")]
+    assert [one["role"] for one in found].count("finalist") == 4 and len(found) == 10
+    assert {one["state"] for one in found} == {"done"} and {one["gpu"] for one in found} == {""}
+    tests = [json.loads(file.read_text()) for file in (tmp_path / "out/tests").glob("*.json")]
+    assert [one["settings"]["use_gpu"] for one in tests] == [False, False]

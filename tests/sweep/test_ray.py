@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +15,7 @@ import pytest
 from recbole_llm.data import dataset
 from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
-from recbole_llm.sweep.ray_parts import scheduler_of
+from recbole_llm.sweep.ray_parts import LedgerCallback, scheduler_of
 from recbole_llm.sweep.search import place_of
 from recbole_llm.sweep.specs import Sweep
 from recbole_llm.sweep.trial import run_trial
@@ -102,7 +100,9 @@ def test_median_stopping_cuts_trials(sweep, run, runner) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_a_trial_whose_process_is_killed_harms_no_other(sweep, run, runner, retries, until) -> None:
+def test_a_trial_whose_process_is_killed_harms_no_other(
+    sweep, run, runner, retries, until, is_trial
+) -> None:
     """One is killed, one diverges: both are told of, the others end well."""
     space = {"learning_rate": {"choice": [0.01, 0.02, 0.03]}, "temperature": {"choice": [1.0]}}
     space["label_smoothing"] = {"choice": [0.0]}
@@ -133,21 +133,26 @@ def test_a_trial_whose_process_is_killed_harms_no_other(sweep, run, runner, retr
         assert first.state == "failed" and "died" in first.error["message"].lower(), first.error
 
 
-def is_trial(process: psutil.Process) -> bool:
-    try:
-        return "ImplicitFunc" in " ".join(process.cmdline())
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
+def test_what_goes_wrong_in_a_trial_is_its_own(sweep, run, runner, monkeypatch) -> None:
+    """It is told of once, and no other trial begins in what its process has become."""
+    process: dict[str, int] = {}
+    on_result = LedgerCallback.on_trial_result
 
+    def heard(self, iteration, trials, trial, result, **info) -> None:
+        process.setdefault(self._wanted(trial).id, result["pid"])
+        on_result(self, iteration, trials, trial, result, **info)
 
-def test_what_goes_wrong_in_a_trial_is_its_own(sweep, run, runner) -> None:
-    space = {"temperature": {"choice": [1.0, 1e-44, 0.5]}}
-    trials = run(sweep(searcher="grid", budget={}, space=space, settings=settings(epochs=2)))
-    found = {one.point["temperature"]: one for one in trials}
-    assert (found[1.0].state, found[0.5].state) == ("done", "done")
-    failed = found[1e-44]
-    assert (failed.state, failed.error["type"]) == ("failed", "NonFiniteError")
-    assert "Lower learning_rate" in failed.error["message"] and failed.attempts == 1
+    monkeypatch.setattr(LedgerCallback, "on_trial_result", heard)
+    space = {"temperature": {"choice": [1.0, 1e-44, 0.5, 0.7]}}
+    one = sweep(searcher="grid", budget={}, space=space, settings=settings(epochs=2), concurrency=1)
+    trials = run(one)
+    assert [one.state for one in trials] == ["done", "failed", "done", "done"]
+    failed = trials[1]
+    assert failed.error["type"] == "NonFiniteError" and failed.attempts == 1
+    assert "Lower learning_rate" in failed.error["message"]
+    assert sum(failed.id in line for line in runner.heard) == 1
+    first, second, third, last = (process[one.id] for one in trials)
+    assert first == second and third == last and second != third
 
 
 def test_hours_stop_what_runs(sweep, run, monkeypatch) -> None:
@@ -212,62 +217,35 @@ def test_a_scheduler_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Pa
         return scheduler.on_trial_result(None, New, {"epoch": 2, "best": score})
 
     assert decide(ledger, 0.4) == "STOP" and decide(ledger, 0.6) == "CONTINUE"
-    median = sweep(scheduler={"kind": "median", "grace_epochs": 1})
-    ledger.begin("d", point={"x": "d"}, seed=1)  # far below the others, yet it ran to its end
-    for epoch in range(3):
-        ledger.add("d", epoch=epoch, score=0.1, seconds=1.0, point={"x": "d"})
-    ledger.end("d", "done")
-    assert scheduler_of(median, ledger=ledger, epochs=9, mode="max")
     empty = tmp_path / "empty"
     (empty / TRIALS).mkdir(parents=True)
     assert decide(Ledger(empty), 0.4) == "CONTINUE"
 
 
-def test_a_killed_sweep_goes_on_without_any_state_of_ray(
-    write_sweep, start, until, tmp_path: Path
-) -> None:
-    """SIGKILL, then damaged files of Ray's: only what is missing runs; paths are relative."""
-    sweep = write_sweep(
-        searcher="grid", budget={}, space=RATES, settings=settings(epochs=40), concurrency=1,
-        finalists={"top": 1, "seeds": [1]},
-    )  # fmt: skip
-    folder = tmp_path / "out" / "trials"
-    process = start(sweep, "--results=out", "--work=work")
-    until(lambda: len(list(folder.glob("*.json"))) >= 3)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    listening = {
-        connection.laddr.ip
-        for one in family
-        for connection in one.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-    assert not [page for page in family if "--disable-frontend" not in page.cmdline()
-                and "dashboard.py" in " ".join(page.cmdline())]  # fmt: skip
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    psutil.wait_procs(family, timeout=60)
-    before = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
-    over = {name: facts for name, facts in before.items() if facts["state"] != "running"}
-    assert over and len(over) < len(before) < 6
-    damaged = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
-    for path in damaged:
-        path.write_bytes(b"\x80garbage")
-    assert any(path.name == "tuner.pkl" for path in damaged)
-    process = start(sweep, "--results=out", "--work=work", "--resume")
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    after = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
-    assert len(after) == 6 and all(after[name] == facts for name, facts in over.items())
-    assert json.loads(out.splitlines()[-1])["test"]["scores"].keys() == {"1"}
+def test_median_stopping_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Path) -> None:
+    """It cuts what is below the median of their running means, and not without them."""
+    (tmp_path / TRIALS).mkdir()
+    ledger = Ledger(tmp_path)
+    for name, score in (
+        ("a", 0.5),
+        ("b", 0.5),
+        ("c", 0.5),
+        ("d", 0.1),
+    ):  # d ran to its end all the same
+        ledger.begin(name, point={"x": name}, seed=1)
+        for epoch in range(3):
+            ledger.add(name, epoch=epoch, score=score, seconds=1.0, point={"x": name})
+        ledger.end(name, "done")
+    one = sweep(scheduler={"kind": "median", "grace_epochs": 1})
 
+    class New:
+        trial_id = "new"
 
-def test_an_interrupted_sweep_ends_cleanly(write_sweep, start, until, tmp_path: Path) -> None:
-    sweep = write_sweep(
-        searcher="grid", budget={}, space=RATES, settings=settings(epochs=10**6), concurrency=1
-    )
-    process = start(sweep, "--results=out")
-    until(lambda: list((tmp_path / "out" / "trials").glob("*.json")))
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=240)
-    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
+    def decide(known: Ledger, score: float) -> str:
+        scheduler = scheduler_of(one, ledger=known, epochs=9, mode="max")
+        scheduler.on_trial_add(None, New)
+        return scheduler.on_trial_result(None, New, {"epoch": 2, "best": score})
+
+    assert decide(ledger, 0.4) == "STOP" and decide(ledger, 0.6) == "CONTINUE"
+    (tmp_path / "empty" / TRIALS).mkdir(parents=True)
+    assert decide(Ledger(tmp_path / "empty"), 0.4) == "CONTINUE"

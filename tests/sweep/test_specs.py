@@ -8,6 +8,7 @@ import pytest
 
 from recbole_llm.cli import main
 from recbole_llm.errors import RequestError
+from recbole_llm.plugin import OURS
 from recbole_llm.sweep.checks import check_sweep
 
 SWEEPS = sorted((Path(__file__).parents[2] / "tuning").glob("*.yaml"))
@@ -25,10 +26,13 @@ def test_they_have_equal_budgets_and_differ_in_nothing_but_model_and_space() -> 
     sweeps = [sweep for sweep in map(check_sweep, SWEEPS) if sweep.dataset == "ml-100k"]
     assert len(sweeps) == 7
     names = ("dataset", "metric", "protocol", "budget", "searcher", "scheduler", "seed",
-             "finalists", "resources")  # fmt: skip
+             "finalists", "resources", "concurrency", "retries")  # fmt: skip
     assert {str([getattr(one, name) for name in names]) for one in sweeps} == {
         str([getattr(sweeps[0], name) for name in names])
     }
+    for one in sweeps:  # RecBole's models are asked to learn every position, as ours do by default
+        of_model = {} if one.model in OURS else {"training": "all_positions"}
+        assert one.settings == {"epochs": 100, "stopping_step": 10} | of_model
 
 
 POINT = {"learning_rate": 0.01, "num_layers": 1}

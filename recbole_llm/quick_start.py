@@ -95,9 +95,11 @@ def run_recbole(
         refuse_too_many(nproc, config)
         run_dir = _open_run_dir(config, nproc=nproc)
     if nproc > 1:
-        how = {"trust_remote_code": bool(config["trust_remote_code"]), "changes": free(config)}
+        trust, changes = bool(config["trust_remote_code"]), free(config)
         try:
-            result = run_in_processes(run_dir, size=nproc, saved=saved, **how)
+            result = run_in_processes(
+                run_dir, size=nproc, saved=saved, trust_remote_code=trust, changes=changes
+            )
         except KeyboardInterrupt:
             getLogger().warning(_interrupted(run_dir))
             raise

@@ -64,6 +64,19 @@ def crashed(monkeypatch, settings: dict, *, model: str, epoch: int, folder: Path
     return folder
 
 
+def ends_of(monkeypatch: pytest.MonkeyPatch) -> list[list[torch.Tensor]]:
+    """Return a list to which the weights of the last epoch of each training are added."""
+    ends, fit = [], Engine.fit
+
+    def noting(self, *args, **kwargs):
+        outcome = fit(self, *args, **kwargs)
+        ends.append([weight.detach().clone() for weight in self.model.parameters()])
+        return outcome
+
+    monkeypatch.setattr(Engine, "fit", noting)
+    return ends
+
+
 @pytest.mark.parametrize("epoch", [0, 3])
 @pytest.mark.parametrize(
     ("model", "more"),
@@ -83,12 +96,14 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_never_stopped(
     settings = {**toy, "epochs": 6, **more}
     if model == "BPR":
         del settings["item_features"]
+    ends = ends_of(monkeypatch)
     whole = run_recbole(model, "toy", config_dict=settings)
     run_dir = crashed(monkeypatch, settings, model=model, epoch=epoch, folder=tmp_path / "run")
     assert (run_dir / STATE).exists() == (epoch > 0)
     torch.manual_seed(99)  # chance of this process must not matter
     resumed = run_recbole(resume=run_dir)
     assert numbers(resumed) == numbers(whole)
+    assert all(map(torch.equal, *ends))  # the best epoch may lie before the crash
     one, other = load_file(run_dir / WEIGHTS), load_file(Path(whole["run_dir"]) / WEIGHTS)
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert not (run_dir / STATE).exists()  # it holds nothing that a finished run needs

@@ -109,7 +109,7 @@ class Settings(BaseModel):
     num_negatives: int = Field(default=256, ge=1)
     """Negatives drawn a batch by SCE, BCE, GBCE and BPR, shared by its positions."""
     negative_sampling: Literal["uniform", "popularity", "in_batch"] = "uniform"
-    """How they are drawn; in_batch takes the batch's own targets, whatever num_negatives says."""
+    """How they are drawn; in_batch draws them from the batch's own targets."""
     gbce_calibration: float = Field(default=0.75, ge=0, le=1)
     """GBCE's t: 0 is plain BCE, 1 is as calibrated as a full softmax."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -1,17 +1,26 @@
 """What a sweep costs: ours against RecBole's, Ray's own cost a trial, and what ASHA saves.
 
-    uv run python benchmarks/sweep_speed.py [trials] [overhead] [asha] [--small]
+    uv run python benchmarks/sweep_speed.py [trials] [overhead] [asha] [--rounds=1] [--small]
 
-trials: the same 8 points of GRU4Rec on ml-100k, the same number of epochs each, tried by
-``recbole-llm tune`` (which trains it on all positions) and by RecBole's objective, called once a
-point in one process as its run_hyper.py does. Its call of ``tune.report``, which crashes on today's
-Ray, is left out, and no weights are saved, which its torch.load cannot read on today's PyTorch.
+trials: 8 points of GRU4Rec on ml-100k, 3 epochs each, tried by three contestants in turn, as many
+rounds as are asked for. ``all_positions`` and ``prefixes`` are the search of a sweep of ours with
+that ``training`` (the second is RecBole's own, one case a prefix), scheduler none, as many trials
+at a time as there are cores: the seconds hold the start of Python and Ray, and the data; not the
+finalists, the runs of the winner and the report, with which ``recbole-llm tune`` ends. ``stock`` is
+RecBole's objective, called once a point in one process as its run_hyper.py does: the seconds hold
+data, training, validation and the test of each point; not the start of Python. Its call of
+``tune.report``, which crashes on today's Ray, is left out, and no weights are saved, which its
+torch.load cannot read on today's PyTorch. Three epochs are few, which favours whoever spends less
+around them; an epoch of all positions is not the work of one of prefixes. So each contestant's best
+validation score stands beside its times, in its own evaluation.
 overhead: trials of one epoch, one at a time; what passes between the end of one and the end of the
-next that is not the trial's own time.
-asha: the same points with and without ASHA, three draws of them: epochs spent, and the best score.
+next that is not the trial's own time. Of trials that run at a time it tells nothing.
+asha: the sweep of tuning/llminterestlinear.yaml (space, points tried first, settings, 12 trials)
+under three seeds, without scheduler and with its ASHA: epochs spent, and the best score.
 
-Each part is written to results/sweep_speed.json when it is done. ``--small`` shows in minutes that
-all runs, and writes nothing.
+Each part prints what it found, the target and whether it was met, and is written to
+results/sweep_speed.json when it is done. ``--small`` shows in a minute or two that all runs: its
+figures mean nothing, and it writes nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +32,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recbole_llm.files import write_json
-from sections.process import provenance
+from sections.process import median_ratio, provenance
 
-RESULT = Path(__file__).parents[1] / "results" / "sweep_speed.json"
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "sweep_speed.json"
+SHIPPED = ROOT / "tuning" / "llminterestlinear.yaml"
+FASTER, OVERHEAD, SHARE, LOSS = 20, 2.0, 0.5, 0.01  # the targets
 GRID = {"learning_rate": [1e-3, 2e-3], "hidden_size": [64, 128], "dropout_prob": [0.1, 0.3]}
+STOCK, OURS = "stock", ("all_positions", "prefixes")
 COMMON = {
     "MAX_ITEM_LIST_LENGTH": 50, "topk": [10], "metrics": ["Recall", "MRR", "NDCG"],
 }  # fmt: skip
@@ -48,33 +64,13 @@ from recbole.quick_start import quick_start
 quick_start.tune.report = lambda **metrics: None
 points, settings = json.loads(sys.argv[1])
 sys.argv[1:] = []
-times = []
+found = []
 for point in points:
     begin = time.perf_counter()
-    quick_start.objective_function(config_dict={**settings, **point}, saved=False)
-    times.append(time.perf_counter() - begin)
-print(json.dumps(times))
+    done = quick_start.objective_function(config_dict={**settings, **point}, saved=False)
+    found.append([time.perf_counter() - begin, float(done["best_valid_score"])])
+print(json.dumps(found))
 """
-
-
-def tune(folder: Path, **sweep: Any) -> tuple[list[dict[str, Any]], float]:
-    """Run the search of a sweep; return its trials in order and its seconds, start-up included."""
-    file = folder / "sweep.yaml"
-    sweep = {
-        "dataset": "ml-100k",
-        "protocol": COMMON,
-        "finalists": {"top": 1, "seeds": [1]},
-    } | sweep
-    file.write_text(yaml.safe_dump(sweep))
-    begin = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", SEARCH, str(file), str(folder / "results")], check=True, cwd=folder
-    )
-    seconds = time.perf_counter() - begin
-    found = [json.loads(file.read_text()) for file in (folder / "results/trials").glob("*.json")]
-    return sorted(found, key=lambda one: one["number"]), seconds
-
-
 SEARCH = """
 import sys
 from pathlib import Path
@@ -88,68 +84,168 @@ with place_of(sweep, address=None) as ray:
 """
 
 
-def trials(folder: Path, *, small: bool) -> dict[str, Any]:
-    """Return trials an hour of both, and their ratio."""
-    epochs, grid = (1, {"learning_rate": [1e-3]}) if small else (3, GRID)
-    (folder / "ours").mkdir()
-    mine, seconds = tune(
-        folder / "ours", model="GRU4Rec", searcher="grid", budget={}, scheduler="none",
-        settings={"training": "all_positions", "epochs": epochs},
-        space={name: {"choice": values} for name, values in grid.items()},
-    )  # fmt: skip
-    points = [one["point"] for one in mine]
-    settings = COMMON | {
-        "model": "GRU4Rec", "dataset": "ml-100k", "epochs": epochs, "train_neg_sample_args": None,
-        "valid_metric": "NDCG@10", "show_progress": False, "state": "ERROR",
+def tune(folder: Path, **sweep: Any) -> tuple[list[dict[str, Any]], float]:
+    """Run the search of a sweep; return its trials in order and its seconds, start-up included."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump({"finalists": {"top": 1, "seeds": [1]}} | sweep))
+    begin = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", SEARCH, str(file), str(folder / "results")], check=True, cwd=folder
+    )
+    seconds = time.perf_counter() - begin
+    found = [json.loads(file.read_text()) for file in (folder / "results/trials").glob("*.json")]
+    return sorted(found, key=lambda one: one["number"]), seconds
+
+
+def require(
+    trials: Sequence[dict[str, Any]], *, number: int, states: Collection[str],
+    epochs: int | None = None,
+) -> None:  # fmt: skip
+    """Refuse to count trials that are too few, that failed, or that trained less than was meant."""
+    odd = [one for one in trials if one["state"] not in states or not one["curve"]]
+    odd += [one for one in trials if epochs not in (None, len(one["curve"]))]
+    if odd or len(trials) != number:
+        told = [
+            (one["state"], len(one["curve"]), (one.get("error") or {}).get("message"))
+            for one in odd
+        ]
+        raise SystemExit(f"{len(trials)} of {number} trials; these do not count: {told}")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all contestants do: so many epochs of each point of a grid, under one protocol."""
+
+    grid: Mapping[str, Sequence[Any]]
+    epochs: int
+    protocol: Mapping[str, Any]
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The points of the grid."""
+        return [dict(zip(self.grid, one, strict=True)) for one in product(*self.grid.values())]
+
+
+def trials(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
+    """Return trials an hour and best scores of the contestants, by round, and their ratios."""
+    work = Work(GRID, 3, COMMON)
+    if small:
+        work = Work({"learning_rate": [1e-3]}, 1, COMMON | {"MAX_ITEM_LIST_LENGTH": 5})
+    found = []
+    for place in range(rounds):
+        first = place % 3
+        order = [*OURS, STOCK][first:] + [*OURS, STOCK][:first]
+        found.append({name: _contestant(folder / f"{place}{name}", name, work) for name in order})
+        print(json.dumps(found[-1]), flush=True)
+    ratios = {name: median_ratio(found, "per_hour", of=name, to=STOCK) for name in OURS}
+    told = ", ".join(f"{name} {ratio:.1f} times" for name, ratio in ratios.items())
+    return {
+        "points": work.points, "epochs": work.epochs, "rounds": found, "ratios": ratios,
+        "per_hour": {
+            name: statistics.median(one[name]["per_hour"] for one in found)
+            for name in (*OURS, STOCK)
+        },
+        "figure": f"trials an hour against RecBole's: {told}",
+        "target": f"all_positions at least {FASTER} times", "is_met": ratios[OURS[0]] >= FASTER,
     }  # fmt: skip
+
+
+def _contestant(folder: Path, name: str, work: Work) -> dict[str, float]:
+    """Return the seconds of a contestant, its trials an hour, and its best validation score."""
+    seconds, best = stock(folder, work) if name == STOCK else ours(folder, name, work)
+    return {
+        "seconds": seconds, "per_hour": 3600 * len(work.points) / seconds, "best_valid": best,
+    }  # fmt: skip
+
+
+def ours(folder: Path, training: str, work: Work) -> tuple[float, float]:
+    """Return the seconds of the search of a sweep of ours, and its best score."""
+    found, seconds = tune(
+        folder, model="GRU4Rec", dataset="ml-100k", protocol=dict(work.protocol), searcher="grid",
+        budget={}, scheduler="none", settings={"training": training, "epochs": work.epochs},
+        space={name: {"choice": values} for name, values in work.grid.items()},
+    )  # fmt: skip
+    require(found, number=len(work.points), states={"done"}, epochs=work.epochs)
+    if any(one["point"] not in work.points for one in found):
+        raise SystemExit(f"other points were tried than {work.points}")
+    return seconds, max(one["best"] for one in found)
+
+
+def stock(folder: Path, work: Work) -> tuple[float, float]:
+    """Return the seconds of RecBole's objective, called once a point, and its best score."""
+    settings = {
+        **work.protocol, "model": "GRU4Rec", "dataset": "ml-100k", "epochs": work.epochs,
+        "train_neg_sample_args": None, "valid_metric": "NDCG@10", "show_progress": False,
+        "state": "ERROR",
+    }  # fmt: skip
+    folder.mkdir(parents=True)
     done = subprocess.run(
-        [sys.executable, "-c", OBJECTIVE, json.dumps([points, settings])],
+        [sys.executable, "-c", OBJECTIVE, json.dumps([work.points, settings])],
         capture_output=True, text=True, check=True, cwd=folder,
     )  # fmt: skip
-    theirs = json.loads(done.stdout.splitlines()[-1])
-    ours_hour, stock_hour = (3600 * len(points) / time_ for time_ in (seconds, sum(theirs)))
+    found = json.loads(done.stdout.splitlines()[-1])
+    if len(found) != len(work.points):
+        raise SystemExit(f"RecBole tried {len(found)} of {len(work.points)} points")
+    return sum(one[0] for one in found), max(one[1] for one in found)
+
+
+def overhead(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
+    """Return the seconds a trial costs beyond its own, after the first."""
+    each: list[float] = []
+    number = 3 if small else 12
+    for place in range(rounds):
+        found, _ = tune(
+            folder / str(place), model="LLMInterestLinear", dataset="ml-100k", protocol=COMMON,
+            scheduler="none", concurrency=1, budget={"trials": number}, settings={"epochs": 1},
+            space=SPACE,
+        )  # fmt: skip
+        require(found, number=number, states={"done"}, epochs=1)
+        each += _beyond(found)
+    median = statistics.median(each)
     return {
-        "points": points, "epochs": epochs, "ours_seconds": seconds, "stock_seconds": theirs,
-        "ours_per_hour": ours_hour, "stock_per_hour": stock_hour, "ratio": ours_hour / stock_hour,
+        "seconds": each, "median": median, "most": max(each),
+        "figure": f"{median:.2f} s a trial after the first, at most {max(each):.2f}",
+        "target": f"all under {OVERHEAD:g} s", "is_met": max(each) < OVERHEAD,
     }  # fmt: skip
 
 
-def overhead(folder: Path, *, small: bool) -> dict[str, Any]:
-    """Return the seconds a trial costs beyond its own, after the first."""
-    found, _ = tune(
-        folder, model="LLMInterestLinear", scheduler="none", concurrency=1,
-        budget={"trials": 3 if small else 12}, settings={"epochs": 1}, space=SPACE,
-    )  # fmt: skip
-    ends = [3600 * one["hours"] for one in found]
-    own = [one["curve"][-1]["seconds"] for one in found]
-    each = [
-        end - before - seconds
-        for before, end, seconds in zip(ends, ends[1:], own[1:], strict=False)
-    ]
-    return {"seconds": each, "median": statistics.median(each), "most": max(each)}
+def _beyond(found: Sequence[dict[str, Any]]) -> Iterator[float]:
+    """Yield what passed from the end of a trial to that of the next, less what the next took."""
+    for before, one in pairwise(found):
+        yield 3600 * (one["hours"] - before["hours"]) - one["curve"][-1]["seconds"]
 
 
-def asha(folder: Path, *, small: bool) -> dict[str, Any]:
-    """Return epochs and best scores with and without ASHA, of several draws of points."""
-    number, epochs, repeats = (2, 3, 1) if small else (12, 60, 3)
-    rounds = []
-    for repeat in range(repeats):
-        one: dict[str, Any] = {}
-        for kind in ("none", "asha"):
-            place = folder / f"{kind}{repeat}"
-            place.mkdir()
-            found, _ = tune(
-                place, model="LLMInterestLinear", budget={"trials": number}, seed=repeat,
-                settings={"epochs": epochs}, space=SPACE,
-                scheduler={"kind": kind, "grace_epochs": 3, "reduction": 3},
-            )  # fmt: skip
-            spent = sum(len(trial["curve"]) for trial in found)
-            one[kind] = {"epochs": spent, "best": max(trial["best"] for trial in found)}
+def asha(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
+    """Return epochs and best scores with and without ASHA, under several seeds of a sweep."""
+    sweep = yaml.safe_load(SHIPPED.read_text())
+    sweep.pop("about")
+    seeds = range(1 if small else 3)
+    if small:
+        sweep |= {"budget": {"trials": 2}, "settings": {"epochs": 3}}
+    found = []
+    for seed in seeds:
+        one: dict[str, Any] = {"seed": seed}
+        for name, scheduler in (("none", {"kind": "none"}), ("asha", sweep["scheduler"])):
+            tried, _ = tune(
+                folder / f"{name}{seed}", **sweep | {"seed": seed, "scheduler": scheduler}
+            )
+            states = {"done"} if name == "none" else {"done", "pruned"}
+            require(tried, number=sweep["budget"]["trials"], states=states)
+            spent = sum(len(trial["curve"]) for trial in tried)
+            one[name] = {"epochs": spent, "best_valid": max(trial["best"] for trial in tried)}
         one["share_of_epochs"] = one["asha"]["epochs"] / one["none"]["epochs"]
-        one["loss_of_best"] = 1 - one["asha"]["best"] / one["none"]["best"]
-        rounds.append(one)
+        one["loss_of_best"] = 1 - one["asha"]["best_valid"] / one["none"]["best_valid"]
+        found.append(one)
         print(json.dumps(one), flush=True)
-    return {"trials": number, "epochs": epochs, "rounds": rounds}
+    shares, losses = ([one[key] for one in found] for key in ("share_of_epochs", "loss_of_best"))
+    told = (", ".join(f"{value:.1%}" for value in values) for values in (shares, losses))
+    return {
+        "file": SHIPPED.name, "trials": sweep["budget"]["trials"], "seeds": found,
+        "figure": "epochs {}, best lower by {}".format(*told),
+        "target": f"each seed at most {SHARE:.0%} of the epochs, best lower by at most {LOSS:.0%}",
+        "is_met": max(shares) <= SHARE and max(losses) <= LOSS,
+    }  # fmt: skip
 
 
 PARTS = {"trials": trials, "overhead": overhead, "asha": asha}
@@ -159,14 +255,16 @@ def main() -> None:
     """Measure the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=1, help="of trials and overhead")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that it runs")
     request = parser.parse_args()
     if wrong := set(request.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(wrong))}; there are {', '.join(PARTS)}")
     for name in request.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            part = PARTS[name](Path(folder), small=request.small)
-        print(f"{name}: {json.dumps(part)}", flush=True)
+            part = PARTS[name](Path(folder), small=request.small, rounds=request.rounds)
+        met = "met" if part["is_met"] else "NOT met"
+        print(f"{name}: {part['figure']}. Target: {part['target']}: {met}.", flush=True)
         if not request.small:
             kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
             write_json(RESULT, kept | {name: provenance() | part})

@@ -11,8 +11,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sweep_speed.py"
+RESULT = Path(__file__).parents[2] / "results" / "sweep_speed.json"
 
 
 @pytest.fixture
@@ -24,10 +26,16 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return sweep_speed
 
 
-def trial(*scores: float, hours: float = 0.0, seconds: float = 1.0, point: Any = None) -> dict:
+def trial(
+    *scores: float, hours: float = 0.0, seconds: float = 1.0, point: Any = None,
+    state: str = "done",
+) -> dict:  # fmt: skip
     """Return what a ledger has of a trial."""
     curve = [{"epoch": at, "seconds": seconds, "valid": one} for at, one in enumerate(scores)]
-    return {"curve": curve, "best": max(scores), "hours": hours, "point": point or {}}
+    best = max(scores, default=None)
+    return {
+        "curve": curve, "best": best, "hours": hours, "point": point or {}, "state": state,
+    }  # fmt: skip
 
 
 def tells(*answers: Any) -> Callable[..., Any]:
@@ -44,20 +52,73 @@ def test_an_unknown_part_is_refused() -> None:
     assert done.returncode == 2 and "unknown part trails" in done.stderr
 
 
-def test_the_same_points_are_tried_by_both(script, monkeypatch, tmp_path) -> None:
-    points = [{"learning_rate": 0.001}, {"learning_rate": 0.002}]
-    monkeypatch.setattr(script, "tune", tells([trial(0.1, point=one) for one in points]))
-    asked = []
+@pytest.mark.slow
+def test_all_contestants_run(tmp_path: Path) -> None:
+    """In real processes, and nothing is written."""
+    before = RESULT.read_bytes() if RESULT.exists() else None
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "trials", "--small"], capture_output=True, text=True,
+        check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (one,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert list(one) == ["all_positions", "prefixes", "stock"]
+    assert all(0 < pace["best_valid"] < 1 and pace["seconds"] > 0 for pace in one.values())
+    assert "Target: all_positions at least 20 times: " in done.stdout
+    assert before == (RESULT.read_bytes() if RESULT.exists() else None)
+
+
+@pytest.fixture
+def grid(script, monkeypatch) -> list[dict]:
+    """Return the two points of a grid."""
+    monkeypatch.setattr(script, "GRID", {"learning_rate": [0.001, 0.002]})
+    return [{"learning_rate": 0.001}, {"learning_rate": 0.002}]
+
+
+def test_contestants_take_turns_over_the_same_points(script, monkeypatch, tmp_path, grid) -> None:
+    tried, order = [trial(0.1, 0.1, 0.2, point=one) for one in grid], []
+
+    def tune(folder: Path, **sweep: Any) -> Any:
+        order.append(sweep["settings"]["training"])
+        return tried, {"all_positions": 90.0, "prefixes": 180.0}[order[-1]]
 
     def run(words: list[str], **_: Any) -> SimpleNamespace:
-        asked.extend(json.loads(words[-1])[0])
-        return SimpleNamespace(stdout="a log\n[1000.0, 800.0]\n")
+        order.append("stock")
+        assert json.loads(words[-1])[0] == grid
+        return SimpleNamespace(stdout="a log\n[[1000.0, 0.1], [800.0, 0.3]]\n")
 
+    monkeypatch.setattr(script, "tune", tune)
     monkeypatch.setattr(script.subprocess, "run", run)
-    found = script.trials(tmp_path, small=False)
-    assert asked == found["points"] == points
-    assert (found["ours_per_hour"], found["stock_per_hour"]) == (80.0, 4.0)  # start-up included
-    assert found["ratio"] == 20.0
+    found = script.trials(tmp_path, small=False, rounds=2)
+    assert order == ["all_positions", "prefixes", "stock", "prefixes", "stock", "all_positions"]
+    assert found["per_hour"] == {"all_positions": 80.0, "prefixes": 40.0, "stock": 4.0}
+    assert found["ratios"] == {"all_positions": 20.0, "prefixes": 10.0} and found["is_met"]
+    assert [one["stock"]["best_valid"] for one in found["rounds"]] == [0.3, 0.3]
+    assert found["rounds"][0]["all_positions"]["best_valid"] == 0.2
+    monkeypatch.setattr(script, "FASTER", 21)
+    assert not script.trials(tmp_path / "again", small=False, rounds=1)["is_met"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [trial(0.1, 0.1, 0.2, state="failed")],
+        [trial(0.1, 0.1)],
+        [trial()],
+        [],
+        [trial(0.1, 0.1, 0.2, point={"learning_rate": 9})],
+    ],
+    ids=["failed", "cut short", "no score", "missing", "another point"],
+)
+def test_trials_that_did_not_train_as_meant_do_not_count(
+    script, monkeypatch, tmp_path, grid, odd
+) -> None:
+    for one in odd:
+        one["point"] = one["point"] or grid[1]
+    sound = trial(0.1, 0.1, 0.2, point=grid[0])
+    monkeypatch.setattr(script, "tune", tells([sound, *odd]))
+    with pytest.raises(SystemExit, match=r"do not count|other points"):
+        script.trials(tmp_path, small=False, rounds=1)
 
 
 def test_what_a_trial_costs_beyond_its_own_time(script, monkeypatch, tmp_path) -> None:
@@ -65,15 +126,30 @@ def test_what_a_trial_costs_beyond_its_own_time(script, monkeypatch, tmp_path) -
     ends = [(30, 20), (35, 4), (42, 4)]
     one = [trial(0.1, hours=end / 3600, seconds=own) for end, own in ends]
     monkeypatch.setattr(script, "tune", tells(one))
-    found = script.overhead(tmp_path, small=False)
+    found = script.overhead(tmp_path, small=True, rounds=1)
     assert found["seconds"] == pytest.approx([1.0, 3.0]) and found["most"] == pytest.approx(3.0)
+    assert not found["is_met"]  # one of them took more than two seconds
+    one[2]["hours"] = 40 / 3600
+    monkeypatch.setattr(script, "tune", tells(one))
+    assert script.overhead(tmp_path, small=True, rounds=1)["is_met"]
 
 
-def test_what_asha_saves_and_loses(script, monkeypatch, tmp_path) -> None:
-    none = [trial(0.1, 0.2, 0.1, 0.1), trial(0.1, 0.1, 0.1, 0.1)]
-    asha = [trial(0.1, 0.19, 0.1), trial(0.1)]
-    monkeypatch.setattr(script, "tune", tells(*[none, asha] * 3))
-    rounds = script.asha(tmp_path, small=False)["rounds"]
-    assert len(rounds) == 3
-    assert rounds[0]["share_of_epochs"] == 0.5
-    assert rounds[0]["loss_of_best"] == pytest.approx(0.05)
+@pytest.mark.parametrize(("best", "is_met"), [(0.1985, True), (0.19, False)])
+def test_what_asha_saves_and_loses_on_a_sweep_that_is_shipped(
+    script, monkeypatch, tmp_path, best, is_met
+) -> None:
+    none = [trial(0.1, 0.2, 0.1, 0.1)] * 12
+    asha = [trial(0.1, best, 0.1)] + [trial(0.1, state="pruned")] * 11
+    answers, sweeps = iter([none, asha] * 3), []
+    monkeypatch.setattr(
+        script, "tune", lambda folder, **sweep: sweeps.append(sweep) or (next(answers), 1.0)
+    )
+    found = script.asha(tmp_path, small=False, rounds=1)
+    shipped = yaml.safe_load(script.SHIPPED.read_text())
+    assert [one["seed"] for one in sweeps] == [0, 0, 1, 1, 2, 2]
+    assert [one["scheduler"] for one in sweeps] == [{"kind": "none"}, shipped["scheduler"]] * 3
+    assert all(one["space"] == shipped["space"] for one in sweeps)
+    assert shipped["scheduler"]["kind"] == "asha" and shipped["budget"]["trials"] == 12
+    assert [one["share_of_epochs"] for one in found["seeds"]] == [14 / 48] * 3
+    assert found["seeds"][0]["loss_of_best"] == pytest.approx(1 - best / 0.2)
+    assert found["is_met"] is is_met

@@ -58,6 +58,8 @@ class Page:
     def open(self, address: str = "") -> None:
         self.browser.get("about:blank")
         self.browser.get(self.site.as_uri() + address)
+        drawn = "return document.querySelectorAll('#head th').length > 0"  # a busy machine is late
+        WebDriverWait(self.browser, 20).until(lambda _: self.browser.execute_script(drawn))
 
     def size(self, width: int, *, dark: bool = False) -> None:
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}

@@ -48,8 +48,8 @@ class AllPositions(ModelLike):
             self._keeps_positions = False
         has_target = interaction.targets > 0
         candidates, wanted = self.item_embedding.weight, interaction.targets[has_target]
-        history, known = interaction.history, self.known
-        history = history if known is None else known.places(history)
+        history = interaction.history
+        history = history if self.known is None else self.known.places(history)
         read = None if self.repeats is None else self.repeats.before(history, interaction.targets)
         if self.known is not None:
             candidates, wanted = self.known(candidates, wanted)

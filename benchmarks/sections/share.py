@@ -122,7 +122,7 @@ def take_apart(one: Contestant, batch: WindowBatch, clock: Clock) -> None:
         ends = cut_off(states)
         candidates = cut_off(table)
         with clock("softmax forward and gradients"):
-            loss = model.target_loss(ends, candidates, batch.targets)
+            loss = model.target_loss(ends, candidates, batch)
     with clock("softmax backward"):
         loss.backward()
     with clock("evolution backward"):

@@ -173,7 +173,7 @@ def test_population_based_training_exchanges_settings_within_bounds(sweep, run, 
     }
     pbt = {"kind": "pbt", "grace_epochs": 3}
     trials = run(
-        sweep(space=space, settings=settings(epochs=18), scheduler=pbt, budget={"trials": 4})
+        sweep(space=space, settings=settings(epochs=9), scheduler=pbt, budget={"trials": 4})
     )
     assert {one.state for one in trials} == {"done"} and len(trials) == 4
     changes = [row["point"] for one in trials for row in one.curve if "point" in row]

@@ -191,6 +191,11 @@ def _require_answer(address: str) -> None:
 def _no_cluster(address: str | None, error: Exception) -> RequestError:
     if address is None:
         return RequestError(f"Ray cannot start a cluster here ({in_words(error)}).")
+    if "No node info" in str(error):
+        return RequestError(
+            f"--address: the cluster at {address} does not know this machine. Make it one of its "
+            f"nodes first: ray start --address={address}."
+        )
     return RequestError(
         f"--address: {address} is no Ray cluster that answers ({in_words(error)}). Name one that "
         "was started by ray start --head, as HOST:PORT or auto, or leave --address out."

@@ -32,6 +32,7 @@ PROTOCOL = (
     "time_precision", "filter_seen", "eval_batch_cells", "encoding",
 )  # fmt: skip
 LENGTH_OF_TRAINING = ("epochs", "eval_step")
+ONLY_OF_SWEEPS = ("space", "budget", "searcher", "finalists", "points_to_evaluate")
 
 
 def is_sweep(path: Path) -> bool:
@@ -40,7 +41,7 @@ def is_sweep(path: Path) -> bool:
     Raises:
         RequestError: If the file cannot be read.
     """
-    return "space" in load_yaml(path)
+    return not load_yaml(path).keys().isdisjoint(ONLY_OF_SWEEPS)
 
 
 def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
@@ -60,6 +61,12 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
                 f"dataset: {sweep.dataset!r} has no YAML of ours. Name the folder it lies in with "
                 "--data_path=FOLDER."
             )
+        problems += [
+            f"settings.{name}: says how is measured, and the best YAML would hold it. Set it in "
+            "protocol."
+            for name in sweep.settings
+            if name in PROTOCOL
+        ]
         problems += _space_problems(sweep)
         problems += _grid_problems(sweep)
         problems += _point_problems(sweep)
@@ -128,17 +135,21 @@ def _run_problems(sweep: Sweep) -> Iterator[str]:
             key = problem.partition(":")[0]
             if key not in said:
                 said.add(key)
+                problem = problem.replace("valid_metric:", "metric:", 1)
                 is_of_space = key in sweep.space
                 yield f"space.{problem}" if is_of_space else f"{problem} (at {point})"
 
 
-def config_of(sweep: Sweep, point: Mapping[str, Any]) -> LLMConfig:
+def config_of(
+    sweep: Sweep, point: Mapping[str, Any], *, data_path: Path | None = None
+) -> LLMConfig:
     """Return the configuration of a point, without regard to the machine.
 
     Raises:
         RequestError: If a setting is wrong.
     """
     settings = {**sweep.fixed, **point, "seed": sweep.seed}
+    settings |= {} if data_path is None else {"data_path": str(data_path)}
     return LLMConfig(sweep.model, sweep.dataset, None, settings)
 
 

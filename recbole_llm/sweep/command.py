@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import write_json
 from recbole_llm.parsing import split_command
+from recbole_llm.provenance import data_sha256
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.checks import check_sweep, config_of
 from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, Role, Trial, write_lines
@@ -189,11 +190,12 @@ def _open_ledger(request: Request, sweep: Sweep, *, say: Callable[[str], None]) 
     Raises:
         RequestError: If the folder holds trials and the sweep is not resumed, or another sweep.
     """
-    config = config_of(sweep, next(corner_points(sweep)))
+    config = config_of(sweep, next(corner_points(sweep)), data_path=request.data_path)
     ledger = Ledger(request.results, is_bigger_better=bool(config["valid_metric_bigger"]))
     for problem in ledger.read():
         say(f"note: {problem}")
     file, facts = request.results / SWEEP, {"schema": SCHEMA, **sweep.facts}
+    facts["data_sha256"] = data_sha256(config)
     if ledger.trials():
         if not request.is_resumed:
             raise RequestError(
@@ -216,7 +218,7 @@ def _require_same(
     facts: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> None:
-    """Refuse to go on with the trials of another sweep.
+    """Refuse to go on with the trials of another sweep, or of other data.
 
     Raises:
         RequestError: If they are.
@@ -224,6 +226,9 @@ def _require_same(
     try:
         before = read_json(request.results / SWEEP)
         order = list(before["space"])  # in which points are drawn
+        if "data_sha256" not in before:
+            say(f"note: {request.results / SWEEP} says nothing of the data; is it what it was?")
+        before = {"data_sha256": facts["data_sha256"], **before}
         changed = [key for key in facts if before.get(key) != facts[key]]
         if "space" not in changed and order != list(facts["space"]):
             changed.append("the order of space")

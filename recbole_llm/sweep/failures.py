@@ -10,7 +10,8 @@ LOST = {
     "traceback": "",
 }
 DIED = "TrialDied"
-OF_THE_MACHINE = (LOST["type"], DIED, "TrialTimeoutError", "OutOfMemoryError", "MemoryError")
+TIMEOUT = "TrialTimeoutError"
+OF_THE_MACHINE = (LOST["type"], DIED, TIMEOUT, "OutOfMemoryError", "MemoryError")
 WORDS = (
     "out of memory", "can't allocate memory", "cuda error", "cublas_status", "cudnn_status",
     "no space left", "quota exceeded",

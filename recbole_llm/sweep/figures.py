@@ -22,6 +22,7 @@ from recbole_llm.sweep.specs import Dimension, Sweep
 COLORS = {"done": "#2a6f97", "pruned": "#c9702b", "stopped": "#8a8f98"}
 LEGEND = {"done": "ran to its end", "pruned": "cut by the scheduler", "stopped": "out of time"}
 TOP = "#d1495b"
+NAMES = ("best-so-far", "curves", "parallel", "importance")
 
 
 def pictures(sweep: Sweep, ledger: Ledger) -> Iterator[Picture]:
@@ -42,7 +43,7 @@ def pictures(sweep: Sweep, ledger: Ledger) -> Iterator[Picture]:
             "Parallel coordinates: the settings of every trial and what it scored",
             lambda: parallel(sweep, ledger, trials),
         )
-    if (weights := importances(sweep, trials)) is not None:
+    if (weights := importances(sweep, trials)) is not None and weights.table:
         made["importance"] = (
             "Importance of each hyper-parameter (permutation, random forest)",
             lambda: importance(weights.table),

@@ -22,8 +22,9 @@ class Importances:
 
     Attributes:
         table: Of each setting the share of explained variance lost when it is shuffled, and the
-            deviation of that over shuffles.
-        fit: R² of the forest on trials that a tree has not seen; near 0 the table means little.
+            deviation of that over shuffles; empty where the forest explains nothing.
+        fit: R² of the forest on trials that a tree has not seen; near 0 the table means little,
+            below it there is none.
     """
 
     table: Mapping[str, tuple[float, float]]
@@ -31,10 +32,9 @@ class Importances:
 
 
 def importances(sweep: Sweep, trials: Sequence[Trial]) -> Importances | None:
-    """Return the importance of each setting of a space, or None where trials do not tell.
+    """Return the importance of each setting of a space, or None where trials are few or equal.
 
-    They are too few, or equal, or the forest explains nothing of those that it has not seen. A
-    trial that was cut counts with what it reached, which favours settings that learn fast.
+    A trial that was cut counts with what it reached, which favours settings that learn fast.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
@@ -50,7 +50,7 @@ def importances(sweep: Sweep, trials: Sequence[Trial]) -> Importances | None:
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=sweep.seed)
     forest.fit(inputs, scores)
     if forest.oob_score_ <= 0:
-        return None
+        return Importances({}, float(forest.oob_score_))
     found = permutation_importance(
         forest, inputs, scores, n_repeats=REPEATS, random_state=sweep.seed
     )

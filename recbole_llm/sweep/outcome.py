@@ -19,7 +19,7 @@ from recbole_llm.job import Job, Outcome, execute, of_all_machines
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.ledger import SCHEMA, Ledger, Trial
 from recbole_llm.sweep.points import Point
-from recbole_llm.sweep.proposers import finalists_of
+from recbole_llm.sweep.proposers import best_trials, finalists_of
 from recbole_llm.sweep.specs import Sweep
 
 OUTCOME, TESTS = "outcome.json", "tests"
@@ -83,7 +83,7 @@ def _finalists(sweep: Sweep, ledger: Ledger) -> list[tuple[Trial, list[Trial]]]:
     runs = [one for one in ledger.ranked("finalist") if one.seed in sweep.finalists.seeds]
     return [
         (trial, [one for one in runs if one.point == trial.settings])
-        for trial in ledger.ranked()[: sweep.finalists.top]
+        for trial in best_trials(sweep, ledger)
     ]
 
 
@@ -181,11 +181,17 @@ def outcome_of(
         "metric": sweep.metric,
         "winner": {**asdict(winner), "mean": winner.mean},
         "test": {"scores": tests, **spread(list(tests.values()))},
-        "cost": cost_of(ledger),
+        "cost": {**cost_of(ledger), "winner_hours": _hours(results.values())},
         "protocol": some["protocol"],
         "versions": some["versions"],
         "commit": some["commit"],
     }
+
+
+def _hours(results: Iterable[Mapping[str, Any]]) -> float:
+    """Return the hours of the winner's runs; an epoch's mean is in those of training."""
+    parts = ("prepare", "encode", "train", "evaluate")
+    return sum(float(one["seconds"][part]) for one in results for part in parts) / 3600
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:

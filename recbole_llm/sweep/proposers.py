@@ -196,13 +196,24 @@ def _limited(sweep: Sweep, points: Iterator[Point]) -> Iterator[Wanted]:
         yield Wanted(trial_id(sweep, point, seed=sweep.seed), point, sweep.seed)
 
 
+def best_trials(sweep: Sweep, ledger: Ledger) -> list[Trial]:
+    """Return the best trials of the search, as many as there are finalists, the best first.
+
+    Of those with equal settings, as population-based training may leave them, the first alone.
+    """
+    best: dict[str, Trial] = {}
+    for one in ledger.ranked():
+        best.setdefault(trial_id(sweep, one.settings, seed=sweep.seed), one)
+    return list(best.values())[: sweep.finalists.top]
+
+
 def finalists_of(sweep: Sweep, ledger: Ledger) -> list[Wanted]:
     """Return the best points under the seeds of the finalists; none where one point is left.
 
     A finalist that has the sweep's own seed is trained again too: as a trial it may have been
     stopped early.
     """
-    best = ledger.ranked()[: sweep.finalists.top]
+    best = best_trials(sweep, ledger)
     if len(best) < 2:
         return []
     return [

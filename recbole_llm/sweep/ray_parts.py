@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from recbole_llm.errors import RecBoleLLMError
-from recbole_llm.sweep.failures import DIED
+from recbole_llm.sweep.failures import DIED, TIMEOUT
 from recbole_llm.sweep.ledger import Ledger, State
 from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
@@ -132,12 +132,13 @@ class LedgerCallback(NotKept, tune.Callback):
 
     def __init__(
         self, ledger: Ledger, *, epochs: int, keeps_curve: bool, metric: str,
-        say: Callable[[str], None],
+        say: Callable[[str], None], trial_hours: float | None,
     ) -> None:  # fmt: skip
-        self._ledger = ledger
+        self._ledger, self._trial_hours = ledger, trial_hours
         self._epochs, self._keeps_curve, self._metric, self._say = epochs, keeps_curve, metric, say
         self._begun: set[str] = set()
         self._known: dict[str, Wanted] = {}
+        self._heard: dict[str, float] = {}  # when a trial was last heard of
 
     def _wanted(self, trial: Any) -> Wanted:
         """Return what a trial began as; population-based training gives it others' settings."""
@@ -145,9 +146,22 @@ class LedgerCallback(NotKept, tune.Callback):
             self._known[trial.trial_id] = Wanted(**trial.config[TRIAL])
         return self._known[trial.trial_id]
 
+    def _hangs(self, trial: Any) -> bool:
+        """Tell whether nothing was heard of a trial for longer than it may take."""
+        now = time.monotonic()
+        silence = now - self._heard.get(trial.trial_id, now)
+        return self._trial_hours is not None and silence > 3600 * self._trial_hours
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Let a trial that hangs begin no more when its process has ended itself."""
+        for trial in trials:
+            if trial.status == trial.RUNNING and self._hangs(trial):
+                trial.max_failures = 0
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write that a trial begins; one that was paused goes on."""
         one = self._wanted(trial)
+        self._heard[trial.trial_id] = time.monotonic()
         if one.id not in self._begun:
             self._begun.add(one.id)
             self._ledger.begin(one.id, point=one.point, seed=one.seed, role=one.role)
@@ -156,6 +170,7 @@ class LedgerCallback(NotKept, tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Write what an epoch scored; one that has told what went wrong is not tried again."""
+        self._heard[trial.trial_id] = time.monotonic()
         if result.get("has_failed"):
             trial.max_failures = 0
         if "score" in result and not result.get("is_last"):
@@ -186,7 +201,11 @@ class LedgerCallback(NotKept, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write what a trial told before its process ended, or that it died."""
         told = (trial.last_result or {}).get("error")
-        self._end(trial, "failed", told or _death(trial))
+        death = _death(trial)
+        if self._hangs(trial):
+            message = f"budget.trial_hours: {self._trial_hours:g} are over, and no epoch ended."
+            death |= {"type": TIMEOUT, "message": message}
+        self._end(trial, "failed", told or death)
 
     def _end(self, trial: Any, state: State, error: Mapping[str, str] | None) -> None:
         one = self._wanted(trial)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from recbole_llm.sweep.variants import variant_of
 TRIAL = "trial"  # what Ray calls the trial function with is a trial of ours under this key
 STATE = "training.safetensors"
 OWN = ".recbole-llm-ray"
+HANGS = 2  # times its hours, after which the process of a trial is ended
 KEPT = 4  # states of a trial; one that waits may begin from the state of another that went on
 
 
@@ -68,7 +70,8 @@ def train_on_ray(
     with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
         begin = None if folder is None else Path(folder) / STATE
         try:
-            error = attempt(task, one.point, report=report, begin_from=begin, **arguments)
+            with _ended_if_it_hangs(task.trial_hours):
+                error = attempt(task, one.point, report=report, begin_from=begin, **arguments)
         finally:
             give_memory_back()  # for the next trial in this process, and for others on its GPU
     worst = float("-inf") if is_bigger_better else float("inf")
@@ -80,6 +83,19 @@ def train_on_ray(
     del last["best"]  # by which a scheduler would stop it, and keep its process
     tune.report({"score": best, **last, **end})
     raise TrialFailedError(error["message"])
+
+
+@contextmanager
+def _ended_if_it_hangs(hours: float | None) -> Iterator[None]:
+    """End this process after twice the hours of a trial: in an epoch that hangs none looks."""
+    if hours is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(HANGS * 3600 * hours, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def run_on_ray(
@@ -128,8 +144,10 @@ def run_on_ray(
     mode = "max" if ledger.is_bigger_better else "min"
     limits = Limits(sweep.budget, ledger=ledger, folder=work)
     folder = work / OWN
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     callback = LedgerCallback(
         ledger, epochs=epochs, keeps_curve=is_pbt, metric=sweep.metric, say=say,
+        trial_hours=sweep.budget.trial_hours,
     )  # fmt: skip
     tuner = tune.Tuner(
         trainable,

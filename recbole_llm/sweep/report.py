@@ -11,7 +11,7 @@ from typing import Any
 from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.files import write_files
 from recbole_llm.pictures import Picture
-from recbole_llm.sweep.importance import importances
+from recbole_llm.sweep.importance import LEAST, Importances, importances
 from recbole_llm.sweep.ledger import Ledger, Trial, sound
 from recbole_llm.sweep.lines import WORDS
 from recbole_llm.sweep.specs import Sweep
@@ -38,11 +38,12 @@ def write_report(
     Raises:
         RequestError: If the folder cannot be written.
     """
-    from recbole_llm.sweep.figures import pictures
+    from recbole_llm.sweep.figures import NAMES, pictures
     from recbole_llm.sweep.page import render_page
 
     drawn = list(pictures(sweep, ledger))
     about = facts(sweep, ledger, outcome, name=name)
+    stale = set(NAMES) - {one.name for one in drawn}
     files: dict[Path, str | bytes] = {folder / "report.md": markdown(about, drawn)}
     files[folder / "report.html"] = render_page(about, drawn)
     for one in drawn:
@@ -50,6 +51,9 @@ def write_report(
         files[folder / "figures" / f"{one.name}.png"] = one.png
     try:
         write_files(files)
+        for name in stale:
+            for kind in ("svg", "png"):
+                (folder / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(f"{folder}: cannot be written ({error.strerror}).") from None
     return list(files)
@@ -73,7 +77,7 @@ def facts(sweep: Sweep, ledger: Ledger, outcome: Mapping[str, Any], *, name: str
             "Trials": f"{sum(cost['trials'].values())}: {states}",
             "Finalists' runs": str(cost["finalist_runs"]),
             "Cost": f"{cost['trial_hours']:.2f} trial-hours, {cost['epochs']} epochs, in "
-            f"{cost['hours']:.2f} hours",
+            f"{cost['hours']:.2f} hours; and {cost['winner_hours']:.2f} hours of the winner's runs",
             "Commit": str(outcome["commit"]),
         },
         "winner": [(key, _value(value)) for key, value in winner["point"].items()],
@@ -86,7 +90,7 @@ def facts(sweep: Sweep, ledger: Ledger, outcome: Mapping[str, Any], *, name: str
             for one in ledger.trials()
             if one.error is not None
         ],
-        "fit": None if weights is None else f"{weights.fit:.2f}",
+        "importance": _importance(weights),
         "note": _note(sweep, scored),
     }
 
@@ -106,8 +110,7 @@ def markdown(about: Mapping[str, Any], drawn: Sequence[Picture]) -> str:
     lines += ["## Figures", ""]
     for one in drawn:
         lines += [f"![{one.title}](figures/{one.name}.svg)", ""]
-        if one.name == "importance":
-            lines += [f"The forest's R² on trials it has not seen: {about['fit']}.", ""]
+    lines += [about["importance"], ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -150,10 +153,20 @@ def _scheduler(sweep: Sweep) -> str:
     return words[chosen.kind]
 
 
+def _importance(weights: Importances | None) -> str:
+    """Say how far the figure of importance is to be believed, or why there is none."""
+    if weights is None:
+        return f"Importance of settings is not drawn: it takes {LEAST} trials that differ in score."
+    words = f"the forest's R² on trials it has not seen is {weights.fit:.2f}"
+    if not weights.table:
+        return f"Importance of settings is not drawn, as nothing is known of it: {words}."
+    return f"Importance of settings: {words}; the nearer to 0, the less the figure means."
+
+
 def _note(sweep: Sweep, trials: Sequence[Trial]) -> str:
     note = (
         f"The best of {len(trials)} validation scores is too high by chance; those of finalists "
-        "under other seeds are less so. No test score was seen before the winner was written."
+        "under other seeds are less so. The choice sees no test score."
     )
     if sweep.scheduler.kind == "pbt":
         note += (

@@ -84,7 +84,7 @@ class Search:
 
     def trials(self) -> None:
         """Try points until there are no more or the budget is spent."""
-        if self.sweep.resources.gpus and not self.gpus:
+        if self.sweep.resources.gpus != 0 and not self.gpus:
             self.say("note: there is no GPU here; all trains on the CPU.")
         if not self._is_late:
             self._run(proposer_of(self.sweep, self.ledger), self.sweep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -108,18 +108,19 @@ class Dimension(_Strict):
         return self.of_kind(self.kind) or []
 
     @property
-    def values(self) -> list[Any] | None:
+    def values(self) -> Sequence[Any] | None:
         """All values, or None where they are a continuum."""
         if self.integers is not None:
-            return list(range(self.integers[0], self.integers[1] + 1))
+            return range(self.integers[0], self.integers[1] + 1)
         return self.choice
 
     def holds(self, value: Any) -> bool:
         """Tell whether a value is one that can be drawn."""
-        if self.values is not None:
-            return repr(value) in map(repr, as_json(self.values))  # 1 is not True, nor 1.0
+        if self.choice is not None:
+            return repr(value) in map(repr, as_json(self.choice))  # 1 is not True, nor 1.0
         low, high = self.ends
-        return type(value) in (int, float) and low <= value <= high
+        kinds = (int, float) if self.integers is None else (int,)
+        return type(value) in kinds and low <= value <= high
 
 
 class Budget(_Strict):
@@ -130,7 +131,8 @@ class Budget(_Strict):
     hours: Hours | None = None
     """Of the search; trials that run then are stopped, and count as far as they came."""
     trial_hours: Hours | None = None
-    """Of one trial, after which it has failed; looked at after every epoch."""
+    """Of one trial, after which it has failed; looked at after every epoch. On Ray the process of
+    one that hangs in an epoch is ended after twice as many."""
     disk_gb: Annotated[float, Field(gt=0)] = 5.0
     """What the sweep's folder of work may hold."""
 

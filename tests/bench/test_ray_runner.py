@@ -59,18 +59,28 @@ def _answer_as_http(server: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-def test_a_cluster_that_is_not_there_is_refused(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("nothing found", r"auto is no Ray cluster that answers \(nothing found\)"),
+        (
+            "No node info found matching the attributes",
+            r"the cluster at auto does not know this machine. .* ray start --address=auto",
+        ),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused(monkeypatch, told, words) -> None:
+    """Or one that this machine is no node of."""
+
     def init(**_) -> None:
-        raise ConnectionError("nothing found")
+        raise ConnectionError(told)
 
     monkeypatch.setitem(
         sys.modules,
         "ray",
         SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=KeyError)),
     )
-    with pytest.raises(
-        RequestError, match=r"auto is no Ray cluster that answers \(nothing found\)"
-    ):
+    with pytest.raises(RequestError, match=words):
         next(RayRunner(address="auto", gpus=0, cpus=1)([]))
 
 

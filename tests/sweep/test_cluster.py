@@ -52,19 +52,21 @@ def with_gpus() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.mark.parametrize("share", [0.5, 0.0])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
 def test_a_trial_sees_its_own_gpu_and_no_other(
     sweep, runner, with_gpus, monkeypatch, share
 ) -> None:
     """By UUID as well, as with MIG; where it has none it sees none."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", GPUS)
     resources = {"cpus": 0.5 if share else 1, "gpus": share}  # two on one node, or one on each
-    one = sweep(**GRID, settings=settings(30), resources=resources)
+    epochs = 300 if share == 1 else 30  # so that they run at the same time
+    one = sweep(**GRID, settings=settings(epochs), resources=resources)
     with place_of(one, address=with_gpus.address) as ray:
         trials = runner(one, ray=ray)
     assert {one.state for one in trials} == {"done"}
     seen = {one.gpu for one in trials}
     assert seen <= (set(GPUS.split(",")) if share else {""})
+    assert share < 1 or seen == set(GPUS.split(","))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == GPUS
 
 

@@ -96,10 +96,11 @@ def test_trials_and_the_winner_have_the_gpus_that_were_asked_for(
     assert [job.settings["use_gpu"] for job in heard] == [share > 0] * 2
 
 
-def test_a_sweep_that_asks_for_a_gpu_says_where_there_is_none(sweep, runner, trials) -> None:
-    search = runner.search(sweep(resources={"gpus": 0.5}, budget={"hours": 1e-12}), Nodes(0))
+@pytest.mark.parametrize(("gpus", "is_told"), [(0.5, True), (None, True), (0.0, False)])
+def test_a_sweep_says_where_there_is_no_gpu(sweep, runner, gpus, is_told) -> None:
+    search = runner.search(sweep(resources={"gpus": gpus}, budget={"hours": 1e-12}), Nodes(0))
     search.trials()
-    assert runner.heard == ["note: there is no GPU here; all trains on the CPU."]
+    assert runner.heard == ["note: there is no GPU here; all trains on the CPU."] * is_told
 
 
 def test_what_no_node_has_is_refused_on_a_cluster_too() -> None:

@@ -207,6 +207,24 @@ def test_more_sound_seeds_come_before_a_better_mean(sweep, ledger: Ledger) -> No
     assert lost_seeds(one, ledger) == [f"{best.id} has 1 of 2 seeds"]
 
 
+def test_finalists_differ_where_trials_came_to_equal_settings(sweep, ledger: Ledger) -> None:
+    """As population-based training can leave them: one trial took over the settings of another."""
+    points = [{"dropout_prob": rate, "scoring": "inner"} for rate in (0.1, 0.2, 0.3)]
+    for name, begun, best, value in zip(
+        "abc", points, [points[1], *points[1:]], (3, 2, 1), strict=True
+    ):
+        ledger.begin(name, point=begun, seed=1)
+        ledger.add(name, epoch=0, score=value, seconds=1.0, point=best)
+        ledger.end(name, "done")
+    one = sweep(space=PEAK, finalists={"top": 2, "seeds": [7, 8]})
+    wanted = finalists_of(one, ledger)
+    assert [its.point for its in wanted] == [points[1], points[1], points[2], points[2]]
+    assert len({its.id for its in wanted}) == 4
+    for its in wanted:
+        finalist(ledger, its, 0.5)
+    assert [winner.trial for winner in candidates(one, ledger)] == ["a", "c"]
+
+
 def test_where_all_finalists_fail_no_single_seed_wins(sweep, ledger: Ledger) -> None:
     one = sweep(space=PEAK, budget={"trials": 5}, finalists={"top": 2, "seeds": [7, 8]})
     try_all(proposer_of(one, ledger), ledger)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 from recbole_llm.data import dataset
 from recbole_llm.errors import RecBoleLLMError
 from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
-from recbole_llm.sweep.ray_parts import LedgerCallback, scheduler_of
+from recbole_llm.sweep.ray_parts import GIB, LedgerCallback, scheduler_of
+from recbole_llm.sweep.ray_tuner import OWN, TRIAL
 from recbole_llm.sweep.search import place_of
 from recbole_llm.sweep.specs import Sweep
 from recbole_llm.sweep.trial import run_trial
@@ -103,7 +106,7 @@ def test_median_stopping_cuts_trials(sweep, run, runner) -> None:
 def test_a_trial_whose_process_is_killed_harms_no_other(
     sweep, run, runner, retries, until, is_trial
 ) -> None:
-    """One is killed, one diverges: both are told of, the others end well."""
+    """It is told of, and begins again where that is allowed; the others end well."""
     space = {"learning_rate": {"choice": [0.01, 0.02, 0.03]}, "temperature": {"choice": [1.0]}}
     space["label_smoothing"] = {"choice": [0.0]}
     one = sweep(
@@ -131,6 +134,33 @@ def test_a_trial_whose_process_is_killed_harms_no_other(
         assert any("died and begins again" in line for line in runner.heard)
     else:
         assert first.state == "failed" and "died" in first.error["message"].lower(), first.error
+
+
+def test_a_trial_that_hangs_in_an_epoch_is_ended(sweep, run, monkeypatch) -> None:
+    """It is not tried again, and the others go on."""
+
+    def sleeps(config, **parts) -> None:
+        from recbole_llm.sweep import ray_tuner, trial
+
+        def attempt(task, point, **rest):
+            if point["learning_rate"] == 0.02:
+                time.sleep(600)
+            return trial.attempt(task, point, **rest)
+
+        ray_tuner.attempt = attempt
+        hours = 1 if config[TRIAL]["point"]["learning_rate"] != 0.02 else parts["task"].trial_hours
+        parts["task"] = replace(parts["task"], trial_hours=hours)  # however slow a machine may be
+        ray_tuner.train_on_ray(config, **parts)
+
+    monkeypatch.setattr("recbole_llm.sweep.ray_tuner.train_on_ray", sleeps)
+    space = {"learning_rate": {"choice": [0.01, 0.02, 0.03]}}
+    budget = {"trial_hours": 5 / 3600}
+    trials = run(sweep(searcher="grid", budget=budget, space=space, concurrency=1))
+    assert [one.state for one in trials] == ["done", "failed", "done"]
+    error = trials[1].error
+    assert (error["type"], trials[1].attempts) == ("TrialTimeoutError", 1)
+    assert error["message"] == "budget.trial_hours: 0.00138889 are over, and no epoch ended."
+    assert 10 < trials[1].seconds < 300
 
 
 def test_what_goes_wrong_in_a_trial_is_its_own(sweep, run, runner, monkeypatch) -> None:
@@ -195,6 +225,15 @@ def test_a_full_disk_budget_ends_the_sweep_and_loses_nothing(sweep, run, runner)
     with pytest.raises(RecBoleLLMError, match=r"budget.disk_gb: work held .* more than 0.001"):
         run(one)
     assert {one.state for one in runner.ledger.trials()} == {"running"}  # --resume runs them anew
+
+
+def test_what_a_killed_process_left_counts_for_no_disk(sweep, run) -> None:
+    left = Path("work") / OWN / "ray" / "state"
+    left.parent.mkdir(parents=True)
+    with left.open("wb") as file:
+        file.truncate(2 * GIB)
+    trials = run(sweep(budget={"trials": 2, "disk_gb": 1.0}, settings=settings(epochs=2)))
+    assert {one.state for one in trials} == {"done"} and not left.exists()
 
 
 def test_a_scheduler_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Path) -> None:

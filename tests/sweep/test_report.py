@@ -21,7 +21,9 @@ SPACE = {
     "temperature": {"uniform": [0.1, 1.0], "when": {"scoring": "cosine"}},
 }
 STATES = ("done", "pruned", "failed", "stopped")
-RESULT = {"test_result": {"ndcg@3": 0.25}, "protocol": {}, "versions": {}, "commit": "c0ffee"}
+SECONDS = {"prepare": 60.0, "encode": 0.0, "train": 1000.0, "evaluate": 20.0, "per_epoch": 10.0}
+RESULT = {"test_result": {"ndcg@3": 0.25}, "protocol": {}, "versions": {}, "commit": "c0ffee",
+          "seconds": SECONDS}  # fmt: skip
 
 
 @pytest.fixture
@@ -45,10 +47,14 @@ def report(sweep, ledger: Ledger) -> Path:
     """Return the folder of a report."""
     alone = {"top": 1, "seeds": [1]}
     one = sweep(space=SPACE, about="<img src=x onerror=alert(1)>", finalists=alone)
-    (winner, *_) = candidates(one, ledger)
-    outcome = outcome_of(one, winner, ledger, {"1": RESULT})
-    write_report(ledger.folder, one, ledger, outcome, name="<script>alert(2)</script>")
+    render(one, ledger, ledger.folder)
     return ledger.folder
+
+
+def render(sweep, ledger: Ledger, folder: Path) -> None:
+    (winner, *_) = candidates(sweep, ledger)
+    outcome = outcome_of(sweep, winner, ledger, {"1": RESULT})
+    write_report(folder, sweep, ledger, outcome, name="<script>alert(2)</script>")
 
 
 def test_importance_finds_what_the_score_hangs_on(sweep, ledger: Ledger) -> None:
@@ -68,8 +74,8 @@ def test_few_or_equal_trials_tell_nothing(sweep, ledger: Ledger) -> None:
     assert importances(sweep(space=SPACE), equal.trials()) is None
 
 
-def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger) -> None:
-    """Its importances on the trials it was grown from are noise."""
+def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger, report: Path) -> None:
+    """Its importances are noise; the report says so, and a figure of an earlier one goes."""
     (ledger.folder / "noise" / TRIALS).mkdir(parents=True)
     noise = Ledger(ledger.folder / "noise")
     rng = np.random.default_rng(0)
@@ -77,7 +83,14 @@ def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger) -> N
         noise.begin(trial.id, point=trial.point, seed=1)
         noise.add(trial.id, epoch=0, score=rng.uniform(), seconds=1.0, point=trial.point)
         noise.end(trial.id, "done")
-    assert importances(sweep(space=SPACE), noise.trials()) is None
+    found = importances(sweep(space=SPACE), noise.trials())
+    assert found.fit <= 0 and not found.table
+    render(sweep(space=SPACE, finalists={"top": 1, "seeds": [1]}), noise, report)
+    assert not [file for file in (report / "figures").iterdir() if file.stem == "importance"]
+    for name in ("report.md", "report.html"):
+        words = f"trials it has not seen is {found.fit:.2f}."
+        assert "Importance of settings is not drawn" in (text := (report / name).read_text())
+        assert words in text
 
 
 def test_the_words_hold_the_best_and_the_failed(report: Path, ledger: Ledger) -> None:
@@ -86,7 +99,8 @@ def test_the_words_hold_the_best_and_the_failed(report: Path, ledger: Ledger) ->
     assert f"| {best.id} | {best.best:.4f} |" in text
     assert "6 done, 6 cut, 6 FAILED, 6 stopped" in text
     assert "&lt;b>NaN&lt;/b> \\| inf" in text and "<script>" not in text
-    assert "The forest's R² on trials it has not seen: 0." in text
+    assert "the forest's R² on trials it has not seen is 0." in text
+    assert "and 0.30 hours of the winner's runs" in text
     assert "0.2500: 0.2500 (seed 1)" in text  # one seed: no deviation
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def test_another_sweep_does_not_go_on_with_these_trials(tune, write_sweep) -> No
     changed = write_sweep(space={"num_layers": {"int": [1, 3]}}, seed=1)
     code, _, err = tune(changed, "--resume")
     assert code == 2 and "seed, space changed since the trials in" in err
+
+
+@pytest.mark.slow
+def test_other_data_does_not_go_on_with_these_trials(tune, write_sweep, toy_data) -> None:
+    """Nor is a sweep of an earlier version lost, which did not say what its data was."""
+    file = write_sweep()
+    tune(file)
+    data = toy_data / "toy" / "toy.inter"
+    before = data.read_text()
+    data.write_text(before + before.splitlines()[-1] + "\n")
+    code, _, err = tune(file, "--resume")
+    assert code == 2 and "data_sha256 changed since the trials in" in err
+    data.write_text(before)
+    facts = json.loads((RESULTS / "sweep.json").read_text())
+    del facts["data_sha256"]
+    (RESULTS / "sweep.json").write_text(json.dumps(facts))
+    code, _, err = tune(file, "--resume")
+    assert code == 0 and "says nothing of the data; is it what it was?" in err
 
 
 @pytest.mark.slow

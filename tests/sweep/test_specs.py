@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recbole_llm.cli import main
 from recbole_llm.errors import RequestError
@@ -33,6 +35,24 @@ def test_they_have_equal_budgets_and_differ_in_nothing_but_model_and_space() -> 
     for one in sweeps:  # RecBole's models are asked to learn every position, as ours do by default
         of_model = {} if one.model in OURS else {"training": "all_positions"}
         assert one.settings == {"epochs": 100, "stopping_step": 10} | of_model
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_what_they_came_to_is_theirs(file: Path) -> None:
+    """Results and best settings are of the sweep as it stands."""
+    folder = file.parents[1] / "results" / "tuning" / file.stem
+    if not folder.exists():
+        pytest.skip("its sweep has not run")
+    sweep = check_sweep(file)
+    ran = json.loads((folder / "sweep.json").read_text())
+    assert {key: ran[key] for key in sweep.facts} == sweep.facts
+    winner = json.loads((folder / "outcome.json").read_text())["winner"]
+    best = yaml.safe_load(
+        (file.parent / "best" / f"{sweep.model}@{sweep.dataset}.yaml").read_text()
+    )
+    assert best.pop("about").startswith(f"Chosen by the sweep {file.stem} on validation")
+    own = {"model": sweep.model, "dataset": sweep.dataset}
+    assert best == {**own, **sweep.settings, **winner["point"]}
 
 
 POINT = {"learning_rate": 0.01, "num_layers": 1}
@@ -80,7 +100,14 @@ WRONG = {
         {"space": {"MAX_ITEM_LIST_LENGTH": {"int": [10, 50]}}},
         "space.MAX_ITEM_LIST_LENGTH: says how is measured; trials would not compare",
     ),
-    "unknown metric": ({"metric": "ndgc@3"}, "unknown metric 'ndgc'. Did you mean 'ndcg'"),
+    "protocol in settings": (
+        {"settings": {"filter_seen": True}},
+        "settings.filter_seen: says how is measured, and the best YAML would hold it",
+    ),
+    "unknown metric": (
+        {"metric": "ndgc@3"}, "unknown metric 'ndgc'. Did you mean 'ndcg'",
+    ),
+    "a metric without a length": ({"metric": "ndcg"}, "[^_]metric: "),
     "no end": ({"budget": {}}, "budget: must hold trials or hours, else the sweep has no end"),
     "grid of a continuum": (
         {"searcher": "grid"},
@@ -128,6 +155,10 @@ WRONG = {
     "a point outside": (
         {"points_to_evaluate": [{**POINT, "num_layers": 1.0}]},
         r"points_to_evaluate.0.num_layers: must be of int \[1, 2\], received 1.0",
+    ),
+    "a point that is a truth": (
+        {"points_to_evaluate": [{**POINT, "num_layers": True}]},
+        r"points_to_evaluate.0.num_layers: must be of int \[1, 2\], received True",
     ),
     "a point not drawn": (
         {
@@ -219,6 +250,10 @@ SOUND = {
         "protocol": {"topk": [3], "eval_args": {"order": "TO"}},
     },
     "whole GPUs": {"resources": {"gpus": 2.0}},
+    "more integers than memory holds": {
+        "space": {"num_negatives": {"int": [1, 10**12]}},
+        "points_to_evaluate": [{"num_negatives": 5}],
+    },
     "a grid within its budget": {
         "searcher": "grid", "budget": {"trials": 2}, "space": {"num_layers": {"int": [1, 2]}},
     },
@@ -247,6 +282,15 @@ def test_a_metric_is_read_in_any_case(write_sweep, toy_data) -> None:
 def test_check_tells_sweeps_from_other_files(write_sweep, capsys) -> None:
     assert main(["check", str(write_sweep(dataset="ml-100k"))]) == 0
     assert "toy.yaml: ok" in capsys.readouterr().out
+
+
+def test_check_knows_a_sweep_whose_space_is_misspelt(write_sweep, capsys) -> None:
+    file = write_sweep()
+    file.write_text(file.read_text().replace("space:", "spaces:"))
+    assert main(["check", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "2 problems" in said and "space: is missing" in said
+    assert "unknown key 'spaces'. Did you mean 'space'" in said
 
 
 def test_check_of_a_dataset_of_ones_own_takes_its_folder(

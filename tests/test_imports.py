@@ -180,6 +180,7 @@ OURS = {
         "errors",
         "files",
         "run_dir",
+        "provenance",
         "log",
         "parsing",
         "checks",

@@ -44,8 +44,13 @@ def costs() -> str:
     """Return the table of what sweep_speed.py measured."""
     file = ROOT / "results" / "sweep_speed.json"
     found = json.loads(file.read_text(encoding="utf-8"))
-    lines = ["| part | measured | target | met |", "|---|---|---|---|"]
-    for name, part in found.items():
-        met = "yes" if part["is_met"] else "no"
-        lines.append(f"| `{name}` | {part['figure']} | {part['target']} | {met} |")
+    lines = ["| part | measured | repeats | target | met |", "|---|---|---|---|---|"]
+    for name in ("trials", "overhead", "asha"):
+        if (part := found.get(name)) is None:
+            lines.append(f"| `{name}` | not measured yet | | | |")
+            continue
+        repeats = part.get("rounds") or part.get("seeds")
+        repeats = len(repeats) if isinstance(repeats, list) else repeats or 1
+        cells = [part["figure"], str(repeats), part["target"], "yes" if part["is_met"] else "no"]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

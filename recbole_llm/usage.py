@@ -107,7 +107,8 @@ it once. Every trial is a file in DIR (results/tuning/<sweep>) from its first ep
   --work       folder of what lasts as long as the sweep (saved/tune/<sweep>); on a cluster of
                several machines one that they share
 
-Exit code 1: no trial was sound, or a run of the winner failed. See docs/tuning.md.""",
+Exit code 1: no trial was sound, a run of the winner failed, or the disk budget is spent. See
+docs/tuning.md.""",
     "recommend": """\
 usage: recbole-llm recommend RUN WHOM [-k 10] [--items=FILE.item] [--filter_seen=False]
                              [--json] [--device=cuda] [--trust_remote_code] [--approximate]

@@ -32,7 +32,11 @@ PROTOCOL = (
     "time_precision", "filter_seen", "eval_batch_cells", "encoding",
 )  # fmt: skip
 LENGTH_OF_TRAINING = ("epochs", "eval_step")
-ONLY_OF_SWEEPS = ("space", "budget", "searcher", "finalists", "points_to_evaluate")
+ONLY_OF_SWEEPS = (
+    "space", "budget", "searcher", "scheduler", "resources", "concurrency", "finalists",
+    "points_to_evaluate",
+)  # fmt: skip
+OF_ROOM = ("eval_batch_size", "eval_batch_cells")  # they change no number
 
 
 def is_sweep(path: Path) -> bool:
@@ -65,7 +69,7 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
             f"settings.{name}: says how is measured, and the best YAML would hold it. Set it in "
             "protocol."
             for name in sweep.settings
-            if name in PROTOCOL
+            if name in PROTOCOL and name not in OF_ROOM
         ]
         problems += _space_problems(sweep)
         problems += _grid_problems(sweep)

@@ -31,6 +31,7 @@ from recbole_llm.sweep.report import require_packages, write_report
 from recbole_llm.sweep.search import Search, place_of
 from recbole_llm.sweep.specs import Sweep
 
+DATA = "data_sha256"
 OPTIONS = ("results", "best", "data_path", "address", "work")
 
 
@@ -195,7 +196,7 @@ def _open_ledger(request: Request, sweep: Sweep, *, say: Callable[[str], None]) 
     for problem in ledger.read():
         say(f"note: {problem}")
     file, facts = request.results / SWEEP, {"schema": SCHEMA, **sweep.facts}
-    facts["data_sha256"] = data_sha256(config)
+    facts[DATA] = data_sha256(config)
     if ledger.trials():
         if not request.is_resumed:
             raise RequestError(
@@ -226,14 +227,19 @@ def _require_same(
     try:
         before = read_json(request.results / SWEEP)
         order = list(before["space"])  # in which points are drawn
-        if "data_sha256" not in before:
+        if DATA not in before:
             say(f"note: {request.results / SWEEP} says nothing of the data; is it what it was?")
-        before = {"data_sha256": facts["data_sha256"], **before}
-        changed = [key for key in facts if before.get(key) != facts[key]]
+        before = {DATA: facts[DATA], **before}
+        changed = [key for key in facts if before.get(key) != facts[key] and key != DATA]
+        files = before[DATA].keys() | facts[DATA].keys()
+        changed += sorted(name for name in files if before[DATA].get(name) != facts[DATA].get(name))
         if "space" not in changed and order != list(facts["space"]):
             changed.append("the order of space")
-    except (RequestError, KeyError, TypeError):
-        say(f"note: {request.results / SWEEP} is lost or damaged, and is made again.")
+    except (RequestError, KeyError, TypeError, AttributeError):
+        say(
+            f"note: {request.results / SWEEP} is lost or damaged, and is made again. Is the data "
+            "what it was?"
+        )
         is_same = all(_is_of(trial, sweep) for trial in ledger.trials())
         changed = [] if is_same else ["model, dataset, metric, protocol, settings or seed"]
     if changed:

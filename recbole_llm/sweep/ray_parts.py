@@ -195,6 +195,7 @@ class LedgerCallback(NotKept, tune.Callback):
         """Let a trial whose process died begin anew."""
         one = self._wanted(trial)
         self._say(f"  {one.id} died and begins again: {_death(trial)['message']}")
+        self._heard.pop(trial.trial_id, None)
         if not self._keeps_curve:
             self._begun.discard(one.id)
 

@@ -30,6 +30,31 @@ class TrialFailedError(RecBoleLLMError):
     """A trial that has told what went wrong ends its process: none begins in what it left."""
 
 
+class Watch:
+    """Ends this process when an epoch takes twice the hours of a trial: who hangs hears no limit.
+
+    Args:
+        hours: Those of a trial, or None to watch nothing.
+    """
+
+    def __init__(self, hours: float | None) -> None:
+        self._seconds = None if hours is None else HANGS * 3600 * hours
+
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            faulthandler.dump_traceback_later(self._seconds, exit=True)
+
+    def __exit__(self, *error: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Watch nothing meanwhile, then begin anew."""
+        faulthandler.cancel_dump_traceback_later()
+        yield
+        self.__enter__()
+
+
 def train_on_ray(
     config: dict[str, Any], *, task: Task, data: Mapping[str, Any], state_every: int,
     is_bigger_better: bool,
@@ -50,6 +75,7 @@ def train_on_ray(
         )
     one = Wanted(**config[TRIAL])
     last: dict[str, Any] = {"epoch": 0, "best": None}
+    watch = Watch(task.trial_hours)
 
     def report(epoch: Epoch, trainer: Any) -> None:
         best = last["best"]
@@ -58,22 +84,25 @@ def train_on_ray(
             epoch=epoch.epoch + 1, score=epoch.score, best=epoch.score if is_best else best,
             seconds=epoch.seconds, point=one.point, gpu=os.environ.get("CUDA_VISIBLE_DEVICES"),
         )  # fmt: skip
-        if not state_every or (epoch.epoch + 1) % state_every:
-            tune.report(dict(last))
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            trainer.write_state(Path(folder) / STATE, next_epoch=epoch.epoch + 1)
-            tune.report(dict(last), checkpoint=tune.Checkpoint.from_directory(folder))
+        is_kept = state_every and (epoch.epoch + 1) % state_every == 0
+        with watch.off(), tempfile.TemporaryDirectory() as folder:  # Ray may let it wait long
+            if is_kept:
+                trainer.write_state(Path(folder) / STATE, next_epoch=epoch.epoch + 1)
+            state = tune.Checkpoint.from_directory(folder) if is_kept else None
+            tune.report(dict(last), checkpoint=state)
 
-    arguments = {"seed": one.seed, "data": ray.get(data[variant_of(one.point)])}
     checkpoint = tune.get_checkpoint()
     with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
         begin = None if folder is None else Path(folder) / STATE
         try:
-            with _ended_if_it_hangs(task.trial_hours):
-                error = attempt(task, one.point, report=report, begin_from=begin, **arguments)
+            with watch:
+                shared = ray.get(data[variant_of(one.point)])
+                error = attempt(
+                    task, one.point, seed=one.seed, data=shared, report=report, begin_from=begin
+                )
         finally:
-            give_memory_back()  # for the next trial in this process, and for others on its GPU
+            with watch:
+                give_memory_back()  # for the next trial in this process, and for others on its GPU
     worst = float("-inf") if is_bigger_better else float("inf")
     best = worst if last["best"] is None else last["best"]
     end = {"is_last": True, "has_failed": error is not None, "error": error}
@@ -83,19 +112,6 @@ def train_on_ray(
     del last["best"]  # by which a scheduler would stop it, and keep its process
     tune.report({"score": best, **last, **end})
     raise TrialFailedError(error["message"])
-
-
-@contextmanager
-def _ended_if_it_hangs(hours: float | None) -> Iterator[None]:
-    """End this process after twice the hours of a trial: in an epoch that hangs none looks."""
-    if hours is None:
-        yield
-        return
-    faulthandler.dump_traceback_later(HANGS * 3600 * hours, exit=True)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def run_on_ray(

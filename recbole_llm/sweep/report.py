@@ -51,9 +51,9 @@ def write_report(
         files[folder / "figures" / f"{one.name}.png"] = one.png
     try:
         write_files(files)
-        for name in stale:
+        for old in stale:
             for kind in ("svg", "png"):
-                (folder / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
+                (folder / "figures" / f"{old}.{kind}").unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(f"{folder}: cannot be written ({error.strerror}).") from None
     return list(files)
@@ -91,7 +91,7 @@ def facts(sweep: Sweep, ledger: Ledger, outcome: Mapping[str, Any], *, name: str
             if one.error is not None
         ],
         "importance": _importance(weights),
-        "note": _note(sweep, scored),
+        "note": _note(sweep, scored, has_finalists=cost["finalist_runs"] > 0),
     }
 
 
@@ -163,11 +163,10 @@ def _importance(weights: Importances | None) -> str:
     return f"Importance of settings: {words}; the nearer to 0, the less the figure means."
 
 
-def _note(sweep: Sweep, trials: Sequence[Trial]) -> str:
-    note = (
-        f"The best of {len(trials)} validation scores is too high by chance; those of finalists "
-        "under other seeds are less so. The choice sees no test score."
-    )
+def _note(sweep: Sweep, trials: Sequence[Trial], *, has_finalists: bool) -> str:
+    note = f"The best of {len(trials)} validation scores is too high by chance"
+    note += "; those of finalists under other seeds are less so." if has_finalists else "."
+    note += " The choice sees no test score."
     if sweep.scheduler.kind == "pbt":
         note += (
             " Under population-based training settings changed while a trial trained; the winner "

@@ -132,7 +132,7 @@ class Budget(_Strict):
     """Of the search; trials that run then are stopped, and count as far as they came."""
     trial_hours: Hours | None = None
     """Of one trial, after which it has failed; looked at after every epoch. On Ray the process of
-    one that hangs in an epoch is ended after twice as many."""
+    one whose epoch takes twice as many is ended."""
     disk_gb: Annotated[float, Field(gt=0)] = 5.0
     """What the sweep's folder of work may hold."""
 
@@ -287,6 +287,6 @@ def _condition_problems(sweep: Sweep) -> Iterator[str]:
             place = f"space.{name}.when.{parent}"
             if parent not in above:
                 yield f"{place}: {unknown_name('setting above it', parent, above)}"
-            elif value not in (above[parent].values or ()):
+            elif above[parent].values is None or not above[parent].holds(value):
                 yield f"{place}: must be a value of {parent}, received {value!r}."
         above[name] = dimension

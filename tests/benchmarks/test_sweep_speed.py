@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -144,6 +146,8 @@ def test_what_asha_saves_and_loses_on_a_sweep_that_is_shipped(
     monkeypatch.setattr(
         script, "tune", lambda folder, **sweep: sweeps.append(sweep) or (next(answers), 1.0)
     )
+    result = tmp_path / "sweep_speed.json"
+    monkeypatch.setattr(script, "RESULT", result)
     found = script.asha(tmp_path, small=False, rounds=1)
     shipped = yaml.safe_load(script.SHIPPED.read_text())
     assert [one["seed"] for one in sweeps] == [0, 0, 1, 1, 2, 2]
@@ -153,3 +157,9 @@ def test_what_asha_saves_and_loses_on_a_sweep_that_is_shipped(
     assert [one["share_of_epochs"] for one in found["seeds"]] == [14 / 48] * 3
     assert found["seeds"][0]["loss_of_best"] == pytest.approx(1 - best / 0.2)
     assert found["is_met"] is is_met
+    kept = json.loads(result.read_text())
+    del kept["asha"]["seeds"][2]  # as if it had been stopped in the third
+    result.write_text(json.dumps(kept))
+    answers = iter([none, asha])
+    again = script.asha(tmp_path, small=False, rounds=1)
+    assert again == found and [one["seed"] for one in sweeps[6:]] == [2, 2]

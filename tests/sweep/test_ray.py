@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -161,6 +163,23 @@ def test_a_trial_that_hangs_in_an_epoch_is_ended(sweep, run, monkeypatch) -> Non
     assert (error["type"], trials[1].attempts) == ("TrialTimeoutError", 1)
     assert error["message"] == "budget.trial_hours: 0.00138889 are over, and no epoch ended."
     assert 10 < trials[1].seconds < 300
+
+
+def test_a_watch_ends_a_process_only_while_it_watches() -> None:
+    code = (
+        "import time; from recbole_llm.sweep.ray_tuner import Watch\n"
+        "watch = Watch(0.25 / 3600)\n"  # it ends what takes half a second
+        "with watch:\n"
+        "    with watch.off(): time.sleep(1)\n"
+        "time.sleep(1); print('alive', flush=True)\n"
+        "with watch:\n"
+        "    with watch.off(): pass\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "alive\n") and "Timeout" in done.stderr
 
 
 def test_what_goes_wrong_in_a_trial_is_its_own(sweep, run, runner, monkeypatch) -> None:

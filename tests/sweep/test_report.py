@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_llm.sweep.figures import NAMES
 from recbole_llm.sweep.importance import importances
 from recbole_llm.sweep.ledger import TRIALS, Ledger
 from recbole_llm.sweep.outcome import candidates, outcome_of
@@ -108,6 +109,7 @@ def test_every_figure_is_drawn(report: Path) -> None:
     names = {file.name for file in (report / "figures").iterdir()}
     stems = ("best-so-far", "curves", "parallel", "importance")
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
+    assert set(stems) == set(NAMES)
 
 
 @pytest.mark.slow

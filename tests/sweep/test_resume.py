@@ -52,7 +52,7 @@ def test_other_data_does_not_go_on_with_these_trials(tune, write_sweep, toy_data
     before = data.read_text()
     data.write_text(before + before.splitlines()[-1] + "\n")
     code, _, err = tune(file, "--resume")
-    assert code == 2 and "data_sha256 changed since the trials in" in err
+    assert code == 2 and "toy.yaml: toy.inter changed since the trials in" in err
     data.write_text(before)
     facts = json.loads((RESULTS / "sweep.json").read_text())
     del facts["data_sha256"]

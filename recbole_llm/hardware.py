@@ -11,6 +11,7 @@ NO_MEMORY = (
     "out of memory", "can't alloc", "failed to allocate", "bad_alloc", "bad allocation",
     "alloc_failed",
 )  # fmt: skip
+NO_PRIMITIVE = ("could not create a primitive", "could not execute a primitive")
 
 
 def has_compiler() -> bool:
@@ -34,13 +35,14 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Tell whether an error, or what lies behind it, says that memory ran out.
 
     PyTorch has a type for it on a GPU and Python one of its own; PyTorch on the processor, cuBLAS,
-    ONNX Runtime and OpenVINO say it in words alone.
+    ONNX Runtime and OpenVINO say it in words alone. oneDNN, behind PyTorch on the processor, gives
+    no reason; where its words are all that an error says, memory is the likely one.
     """
     while error is not None:
         words = str(error).lower()
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return True
-        if any(phrase in words for phrase in NO_MEMORY):
+        if words in NO_PRIMITIVE or any(phrase in words for phrase in NO_MEMORY):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -30,6 +30,7 @@ from recbole_llm.hardware import is_out_of_memory
         ),
         RuntimeError("[CPU] FullyConnectedCompressed node with name 'MatMul' can't alloc"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_memory_that_ran_out_is_known_whoever_says_so(error: Exception) -> None:
@@ -40,7 +41,13 @@ def test_memory_that_ran_out_is_known_whoever_says_so(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("size mismatch for embeddings"), ValueError("NaN"), OSError(28, "full")]
+    "error",
+    [
+        RuntimeError("size mismatch for embeddings"),
+        RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+        ValueError("NaN"),
+        OSError(28, "full"),
+    ],
 )
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert not is_out_of_memory(error)

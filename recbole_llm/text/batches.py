@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_llm.errors import EncoderError
+from recbole_llm.errors import EncoderError, first_line
 from recbole_llm.hardware import is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ class TokenBudget:
 
     def __init__(self, tokens: int, *, reader: str) -> None:
         self.tokens, self.reader = tokens, reader
+        self._said = ""  # by what read last, when memory did not hold its batch
 
     def apply(
         self,
@@ -67,6 +68,7 @@ class TokenBudget:
         except Exception as error:  # the runtimes' errors have no base of their own
             if not is_out_of_memory(error):
                 raise
+            self._said = first_line(error)
             return None
 
     def _halve(self, longest: int, remedy: str) -> None:
@@ -74,8 +76,8 @@ class TokenBudget:
         if self.tokens <= longest:
             beside = " beside what a step keeps for gradients" if torch.is_grad_enabled() else ""
             raise EncoderError(
-                f"{self.reader}: memory does not hold one text of {longest} tokens{beside}. "
-                f"{remedy}"
+                f"{self.reader}: memory does not hold one text of {longest} tokens{beside}: "
+                f"{self._said} {remedy}"
             )
         self.tokens //= 2
         torch.cuda.empty_cache()

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from recbole_llm.compat import smallest_gain
 from recbole_llm.data.batches import WindowBatch
-from recbole_llm.errors import OutOfMemoryError, RunDirError
+from recbole_llm.errors import OutOfMemoryError, RunDirError, first_line
 from recbole_llm.hardware import amp_dtype, is_out_of_memory
 from recbole_llm.run_dir import STATE
 from recbole_llm.settings import Settings
@@ -25,8 +25,8 @@ from recbole_llm.train.state import load_state, restore_random, save_state
 from recbole_llm.train.world import current_world
 
 NO_ROOM = (
-    "memory does not hold a step of training. Set a smaller train_batch_size, whose steps "
-    "gradient_accumulation_steps keeps, and with text_tuning text_checkpointing: true."
+    "Set a smaller train_batch_size, whose steps gradient_accumulation_steps keeps, and with "
+    "text_tuning text_checkpointing: true."
 )
 
 
@@ -161,7 +161,10 @@ class Engine(SafeTrainer):
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                raise OutOfMemoryError(f"{self._place}: {NO_ROOM}") from None
+                raise OutOfMemoryError(
+                    f"{self._place}: memory does not hold a step of training: "
+                    f"{first_line(error)} {NO_ROOM}"
+                ) from None
         self._place = f"epoch {epoch_idx}"
         return float(sum(self.world.gather(total)) / self.world.size)
 

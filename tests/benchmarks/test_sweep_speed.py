@@ -144,20 +144,26 @@ def test_what_asha_saves_and_loses_on_a_sweep_that_is_shipped(
     monkeypatch.setattr(
         script, "tune", lambda folder, **sweep: sweeps.append(sweep) or (next(answers), 1.0)
     )
-    result = tmp_path / "sweep_speed.json"
-    monkeypatch.setattr(script, "RESULT", result)
     found = script.asha(tmp_path, small=False, rounds=1)
     shipped = yaml.safe_load(script.SHIPPED.read_text())
     assert [one["seed"] for one in sweeps] == [0, 0, 1, 1, 2, 2]
-    assert [one["scheduler"] for one in sweeps] == [{"kind": "none"}, shipped["scheduler"]] * 3
+    assert [one["scheduler"] for one in sweeps] == [{"kind": "none"}, script.ASHA] * 3
     assert all(one["space"] == shipped["space"] for one in sweeps)
-    assert shipped["scheduler"]["kind"] == "asha" and shipped["budget"]["trials"] == 12
+    assert script.ASHA["kind"] == "asha" and shipped["budget"]["trials"] == 12
     assert [one["share_of_epochs"] for one in found["seeds"]] == [14 / 48] * 3
     assert found["seeds"][0]["loss_of_best"] == pytest.approx(1 - best / 0.2)
     assert found["is_met"] is is_met
-    kept = json.loads(result.read_text())
-    del kept["asha"]["seeds"][2]  # as if it had been stopped in the third
-    result.write_text(json.dumps(kept))
-    answers = iter([none, asha])
-    again = script.asha(tmp_path, small=False, rounds=1)
-    assert again == found and [one["seed"] for one in sweeps[6:]] == [2, 2]
+
+
+@pytest.mark.slow
+def test_a_call_that_was_stopped_is_gone_on_with(script, tmp_path: Path) -> None:
+    sweep = {
+        "model": "LLMInterestLinear", "dataset": "ml-100k", "scheduler": {"kind": "none"},
+        "budget": {"trials": 2}, "space": {"dropout_prob": {"choice": [0.1, 0.2, 0.3]}},
+        "settings": {"epochs": 1}, "protocol": {"MAX_ITEM_LIST_LENGTH": 5},
+    }  # fmt: skip
+    tried, _ = script.tune(tmp_path, **sweep)
+    lost = tmp_path / "results" / "trials" / f"{tried[1]['id']}.json"
+    lost.unlink()
+    again, _ = script.tune(tmp_path, **sweep)
+    assert again[0] == tried[0] and again[1]["best"] == tried[1]["best"] and lost.exists()

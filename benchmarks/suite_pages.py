@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
+from recbole_llm.bench.boards import Row
 from recbole_llm.bench.results import Record, read_records
-from recbole_llm.ranking_metrics import expected_metric
+from recbole_llm.bench.scores import with_items_alike
 from recbole_llm.ranks import read_ranks
-from recbole_llm.slices import metrics_over_items
+from recbole_llm.slices import ALIKE
 
 ROOT = Path(__file__).parents[1]
 TUNED = ("frozen", "last_layers", "lora", "lora, fast")
@@ -125,12 +125,11 @@ def causality() -> str:
 
 def over_items(record: Record) -> float:
     """Return test NDCG@10 as the mean over target items, each the mean of its cases."""
-    kept = record.facts["slices"].get("weights")  # older records have it in their ranks alone
-    if kept is None:
-        ranks = read_ranks(record.ranks or record.path)
-        gains = {"ndcg@10": expected_metric("ndcg", ranks, k=10)}
-        return float(metrics_over_items(np.array(ranks.items), gains)["metrics"]["ndcg@10"])
-    return float(kept["each item alike"]["metrics"]["ndcg@10"])
+    row = with_items_alike(Row(record.facts["label"], record.facts["role"], [record]), ["ndcg@10"])
+    score = row.mean("slices", "weights", ALIKE, "metrics", "ndcg@10")
+    if score is None:
+        raise SystemExit(f"{record.path}: its ranks are not there.")
+    return score
 
 
 def heads() -> str:

@@ -106,8 +106,11 @@ def _line(target: Target) -> str:
 
 def _is_of(record: Record, target: Target) -> bool:
     facts = record.facts
-    table = (facts["dataset"], facts.get("ruler"), facts["role"])
-    return table == (target.dataset, target.ruler, "model")
+    is_ours = facts["role"] == "model" or (
+        facts["model"].startswith("LLMInterest") and facts["settings"].get("repeat_bias")
+    )
+    table = (facts["dataset"], facts.get("ruler"))
+    return bool(is_ours) and table == (target.dataset, target.ruler)
 
 
 def _ensembles(root: Path, target: Target) -> list[Any]:

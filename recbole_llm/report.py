@@ -18,7 +18,6 @@ from recbole_llm.ranking_metrics import RANK_METRICS, Ranking, expected_metric
 from recbole_llm.ranks import Ranks
 
 COLD_ONLY = "cold items only"
-ALIKE = "each item alike"
 NO_REPORT: dict[str, Any] = {"slices": None, "gaps": None, "lists": None}
 
 
@@ -88,7 +87,7 @@ def report_of(
         "history_length": slices.metrics_by_group(
             bands, values, order=tuple(slices.HISTORY.values())
         ),
-        "weights": {ALIKE: slices.metrics_over_items(target, values)},
+        "weights": {slices.ALIKE: slices.metrics_over_items(target, values)},
     }
     for name, labels in _user_groups(ranks.users, dataset=test, config=config).items():
         found[f"user.{name}"] = slices.metrics_by_group(labels, values)

@@ -12,6 +12,7 @@ import numpy as np
 
 FEWEST_CASES = 20  # a group of fewer is no side of a gap
 CHUNK = 4096  # lists whose text vectors are added up together
+ALIKE = "each item alike"
 POPULARITY = ("head", "torso", "tail", "cold")
 HISTORY = {1: "1-4", 5: "5-9", 10: "10-19", 20: "20-49", 50: "50+"}
 AGES = {0: "<18", 18: "18-24", 25: "25-34", 35: "35-44", 45: "45-49", 50: "50-55", 56: "56+"}
@@ -85,7 +86,11 @@ def gaps(slices: Mapping[str, Any], *, metric: str) -> dict[str, Any]:
     """
     found = {}
     for kind, groups in slices.items():
-        large = {name: one for name, one in groups.items() if one["cases"] >= FEWEST_CASES}
+        large = {
+            name: one
+            for name, one in groups.items()
+            if one["cases"] >= FEWEST_CASES and metric in one["metrics"]
+        }
         if not kind.startswith("user.") or len(large) < 2:
             continue
         value = {name: one["metrics"][metric] for name, one in large.items()}

@@ -41,7 +41,7 @@ def pictures(board: Board) -> Iterator[Picture]:
     for name, groups in board.slices().items():
         if len(groups) <= MOST_GROUPS:
             made[f"slice-{name}"] = f"{label} by {slice_label(name)}", partial(slices, name=name)
-    if not _curves(rows):
+    if not _curves(board, rows):
         del made["curves"]
     if board.detectable(board.metric) is None:
         del made["differences"]
@@ -120,8 +120,11 @@ def seed_spread(board: Board, rows: Sequence[Row]) -> Figure:
 
 
 def curves(board: Board, rows: Sequence[Row]) -> Figure:
-    """Draw the validation metric of every seed against the seconds since training began."""
-    table = _curves(rows)
+    """Draw the validation metric of every seed against the seconds since training began.
+
+    Runs that were validated by another metric are named and not drawn.
+    """
+    table = _curves(board, rows)
     labels = list(dict.fromkeys(line["label"] for line in table))
     palette = dict(zip(labels, sns.husl_palette(len(labels), s=0.7, l=0.5), strict=True))
     figure, axes = _figure([], height=4.6)
@@ -141,9 +144,11 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
     )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(PLAIN)
-    axes.set(
-        xlabel="Seconds since training began", ylabel=f"Validation {metric(board.metric).label}"
-    )
+    label = metric(board.metric).label
+    trained = [row.label for row in rows if any(run.facts.get("curve") for run in row.runs)]
+    others = [name for name in trained if name not in labels]
+    told = f"\nnot by {label} and not drawn: {', '.join(others)}" if others else ""
+    axes.set(xlabel=f"Seconds since training began{told}", ylabel=f"Validation {label}")
     ends = frame.sort_values("seconds", kind="stable").groupby("label", sort=False).tail(1)
     ends = ends.sort_values("valid", kind="stable")
     colors = [palette[label] for label in ends["label"]]
@@ -222,12 +227,16 @@ def _seed_table(rows: Sequence[Row], *keys: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["label", "role", "value"]).astype({"value": float})
 
 
-def _curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the points of all learning curves; time 0 has no place on a log axis."""
+def _curves(board: Board, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the points of learning curves in the board's metric.
+
+    Time 0 has no place on a log axis.
+    """
     return [
         {"label": row.label, "seed": run.facts["seed"]} | dict(point)
         for row in rows
         for run in row.runs
+        if str(value_at(run.facts, "settings", "valid_metric")).lower() == board.metric
         for point in run.facts.get("curve") or ()
         if point["seconds"] > 0
     ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from recbole_llm.bench.boards import Board, Row, value_at
+from recbole_llm.bench.boards import Board, Row
 from recbole_llm.bench.cells import NONE, Cell, Grid, difference_texts, p_text, slice_label
 from recbole_llm.bench.claim_grids import claim_grids
 from recbole_llm.bench.metrics import METRICS, metric
 from recbole_llm.bench.rulers import shown
 from recbole_llm.bench.speeds import NAME as SPEED
 from recbole_llm.bench.speeds import SPEEDS
-from recbole_llm.bench.stats import Summary
+from recbole_llm.bench.stats import Summary, summarise
+from recbole_llm.slices import gaps
 
 MOST_GROUPS = 8
 
@@ -237,25 +238,30 @@ def num_cases(board: Board, name: str, group: str) -> int:
 
 
 def _gaps(board: Board) -> Grid:
-    names = list(dict.fromkeys(name for row in board.rows for name in row.names("gaps")))
+    texts = {row.label: gap_texts(row, board.metric) for row in board.rows if row.runs}
+    names = list(dict.fromkeys(name for found in texts.values() for name in found))
     rows = [
-        [Cell(row.label), *(Cell(gap_text(row, name)) for name in names)]
-        for row in board.rows
-        if row.runs and names
+        [Cell(label), *(Cell(found.get(name, NONE)) for name in names)]
+        for label, found in texts.items()
+        if names
     ]
     head = ["Model", *map(slice_label, names)]
-    title = "Gap between the best and the worst group of users"
+    title = f"{metric(board.metric).label}: gap between the best and the worst group of users"
     return Grid(title, head, rows, "l" + "r" * len(names))
 
 
-def gap_text(row: Row, name: str) -> str:
-    """Return a gap over seeds and the groups that are worst in one of them."""
-    found = [value_at(run.facts, "gaps", name) for run in row.runs]
-    gaps = [gap for gap in found if gap]
-    if not gaps:
-        return NONE
-    worst = ", ".join(sorted({str(gap["worst"]) for gap in gaps}))
-    return f"{spread(row.summary('gaps', name, 'gap'), gaps[0]['metric'])}, worst {worst}"
+def gap_texts(row: Row, name: str) -> dict[str, str]:
+    """Return, by kind of user group, a metric's gap over seeds and what is worst in one of them.
+
+    Records have gaps of their own, each in the metric that stopped its training.
+    """
+    runs = [gaps(run.facts.get("slices") or {}, metric=name) for run in row.runs]
+    texts = {}
+    for kind in dict.fromkeys(kind for run in runs for kind in run):
+        found = [run[kind] for run in runs if kind in run]
+        worst = ", ".join(sorted({str(gap["worst"]) for gap in found}))
+        texts[kind] = f"{spread(summarise([gap['gap'] for gap in found]), name)}, worst {worst}"
+    return texts
 
 
 def _lists(board: Board) -> Grid:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from recbole_llm.bench.boards import Row
 from recbole_llm.bench.results import Record, RecordError
 from recbole_llm.bench.stats import UserScores, case_values, user_means, user_scores
 from recbole_llm.ranks import Ranks, read_ranks
-from recbole_llm.slices import HISTORY, POPULARITY, bands
+from recbole_llm.slices import ALIKE, HISTORY, POPULARITY, bands, metrics_over_items
 
+WEIGHTS = "weights"
 TOLERANCE = 1e-6  # RecBole's own metrics may be float32
 
 
@@ -34,6 +37,34 @@ def scores_of(row: Row, metrics: Sequence[str], *, main: str) -> UserScores:
         for run in row.runs
         if run.ranks is not None
     }
+
+
+def with_items_alike(row: Row, metrics: Sequence[str]) -> Row:
+    """Return a row whose runs all have the slice in which each item counts alike, or none has it.
+
+    Older records have it in their ranks alone; a mean over some of the seeds would stand beside
+    means over all.
+    """
+    found = [_items_alike(run, metrics) for run in row.runs]
+    runs = []
+    for run, alike in zip(row.runs, found, strict=True):
+        slices = dict(run.facts.get("slices") or {})
+        slices.pop(WEIGHTS, None)
+        if all(found):
+            slices[WEIGHTS] = {ALIKE: alike}
+        runs.append(replace(run, facts={**run.facts, "slices": slices}))
+    return replace(row, runs=runs)
+
+
+def _items_alike(run: Record, metrics: Sequence[str]) -> Mapping[str, Any] | None:
+    slices = run.facts.get("slices") or {}
+    if WEIGHTS in slices:
+        return dict(slices[WEIGHTS][ALIKE])
+    if not slices or run.ranks is None:
+        return None
+    ranks = read_ranks(run.ranks)
+    values = {name: case_values(ranks, name) for name in metrics}
+    return metrics_over_items(np.array(ranks.items), values)
 
 
 def _run_scores(run: Record, path: Path, metrics: Sequence[str], *, main: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from recbole_llm.bench.boards import Board, Row, value_at
 from recbole_llm.bench.cells import p_text, slice_label
 from recbole_llm.bench.claim_grids import HEADS, claim_notes, part_label
 from recbole_llm.bench.claims import CLAIMED, Claim, Finding
-from recbole_llm.bench.grids import absences, gap_text, notes, num_cases, protocol
+from recbole_llm.bench.grids import absences, gap_texts, notes, num_cases, protocol
 from recbole_llm.bench.metrics import metric
 from recbole_llm.bench.results import Record
 from recbole_llm.bench.stats import Comparison, Summary
@@ -85,7 +85,7 @@ def _row(board: Board, row: Row) -> dict[str, Any]:
             for name in board.metrics
             if (row.label, name) in board.comparisons
         },
-        "gaps": [[slice_label(name), gap_text(row, name)] for name in row.names("gaps")],
+        "gaps": [[slice_label(name), text] for name, text in gap_texts(row, board.metric).items()],
         "runs": [_run(board, run) for run in row.runs],
     }
 

@@ -7,12 +7,13 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from recbole_llm.bench.boards import Board
 from recbole_llm.bench.cells import Grid
 from recbole_llm.bench.collect import read_boards
-from recbole_llm.bench.figures import pictures, tradeoff
+from recbole_llm.bench.figures import curves, pictures, tradeoff
 from recbole_llm.bench.grids import grids, notes
 from recbole_llm.bench.metrics import accuracy_columns, metric
 from recbole_llm.bench.page.content import board_content
@@ -20,6 +21,8 @@ from recbole_llm.bench.results import ranks_path
 from recbole_llm.bench.speeds import SPEEDS
 from recbole_llm.bench.tables import csv_text, latex, markdown
 from recbole_llm.errors import RequestError
+from recbole_llm.ranking_metrics import expected_metric
+from recbole_llm.ranks import read_ranks
 
 EXPECTED = Path(__file__).parent / "expected"
 
@@ -49,6 +52,44 @@ def test_hostile_names_stay_text(made, results) -> None:
     ) in latex(boards)
     rows = csv.DictReader(io.StringIO(csv_text(boards)))
     assert {row["label"] for row in rows} == {label}
+
+
+def test_gaps_and_curves_are_in_the_metric_of_the_board(made, make_results, tmp_path) -> None:
+    """As RecBole's own rows are stopped by MRR, ours by NDCG."""
+    results = make_results(tmp_path / "quick", num_users=60)
+    results.add(made.lstm, "ml-100k", 2020)
+    path = results.add(made.gru4rec, "ml-100k", 2020)
+    facts = json.loads(path.read_text())
+    values = [facts["slices"]["user.gender"][sex]["metrics"]["ndcg@10"] for sex in "FM"]
+    facts["settings"] = {"valid_metric": "MRR@10"}
+    facts["gaps"] = {"user.gender": {"metric": "mrr@10", "gap": 0.9, "worst": "x"}}
+    path.write_text(json.dumps(facts))
+    results.write_plan()
+    (board,) = read_boards(results.folder).boards
+    (grid,) = (one for one in grids(board) if one.title.startswith("NDCG@10: gap"))
+    shown = f"{max(values) - min(values):.4f} ± –, worst {'FM'[values.index(min(values))]}"
+    assert [cell.text for cell in grid.rows[1]] == ["GRU4Rec", shown]
+    row = next(row for row in board_content(board, [])["rows"] if row["label"] == "GRU4Rec")
+    assert row["gaps"] == [["gender", shown]]
+    axes = curves(board, board.rows).axes[0]
+    assert len(axes.lines) == 1
+    assert axes.get_xlabel().endswith("not by NDCG@10 and not drawn: GRU4Rec")
+
+
+def test_each_item_alike_is_of_all_seeds_of_a_row_or_none(made, results) -> None:
+    """Old records have it in their ranks alone, which git lacks where they are large."""
+    ndcg = {"ndcg@10": 0.125}
+    kept = {"weights": {"each item alike": {"cases": 20, "items": 20, "metrics": ndcg}}}
+    old = [results.add(made.lstm, "ml-100k", 2020), results.add(made.gru4rec, "ml-100k", 2020)]
+    for row in (made.lstm, made.gru4rec):
+        results.add(row, "ml-100k", 2021, slices=kept)
+    ranks = read_ranks(ranks_path(old[0]))
+    ranks_path(old[1]).unlink()
+    (board,) = read_boards(results.folder).boards
+    keys = "slices", "weights", "each item alike", "metrics", "ndcg@10"
+    lstm, gru4rec = (row.summary(*keys) for row in board.rows)
+    each = pd.Series(expected_metric("ndcg", ranks, k=10)).groupby(ranks.items).mean()
+    assert lstm.mean == pytest.approx((each.mean() + 0.125) / 2) and gru4rec is None
 
 
 def test_no_row_of_latex_begins_with_what_ends_a_row(made, results) -> None:
@@ -108,15 +149,16 @@ def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) ->
     results.add(made.lstm._replace(label="cached"), "ml-100k", 2020, text=cached)
     results.add(made.lstm._replace(label="old"), "ml-100k", 2020, text={"key": "0"})
     results.add(made.popularity, "ml-100k", 2020, text=None)
-    assert encoders_of(results).head[4:] == ["Anisotropy", "Anisotropy, treated"]
+    assert encoders_of(results).head[5:] == ["Anisotropy", "Anisotropy, treated"]
     speeds = {"ml-100k": {"vectors_per_second": {made.lstm.label: 1234.5}}}
     (results.folder / SPEEDS).write_text(json.dumps({"datasets": speeds}))
     grid = encoders_of(results)
     assert grid.head == [
-        "Model", "NDCG@10", "tail (5)", "cold (5)", "Vectors/s", "Anisotropy", "Anisotropy, treated"
+        "Model", "NDCG@10", "tail (5)", "cold (5)", "each item alike (20)", "Vectors/s",
+        "Anisotropy", "Anisotropy, treated",
     ]  # fmt: skip
     assert grid.notes[-1].startswith("Vectors/s: distinct texts a second of one core, of all enc")
-    rows = {cells[0].text: [cell.text for cell in cells[4:]] for cells in grid.rows}
+    rows = {cells[0].text: [cell.text for cell in cells[5:]] for cells in grid.rows}
     assert rows == {
         "LLMInterestLSTM": ["1,234", "0.250", "0.240"],
         "cached": ["–", "0.250", "-0.001"],
@@ -161,17 +203,21 @@ def test_groups_of_other_cases_are_not_compared(made, results) -> None:
     ).unlink()  # they are of the slices as made
     boards = read_boards(results.folder)
     (board,) = boards.boards
-    assert list(board.slices()) == ["history_length", "user.gender"]
+    assert list(board.slices()) == ["history_length", "user.gender", "weights"]
     assert {one.name for one in pictures(board) if one.name.startswith("slice-")} == {
-        "slice-history_length", "slice-user.gender"
+        "slice-history_length", "slice-user.gender", "slice-weights"
     }  # fmt: skip
     found = {grid.title: grid for grid in grids(board)}
-    assert found["Text encoders"].head == ["Model", "NDCG@10", "Anisotropy"]
+    assert found["Text encoders"].head == [
+        "Model", "NDCG@10", "each item alike (20)", "Anisotropy"
+    ]  # fmt: skip
     assert not any("item popularity" in title for title in found)
     note = "Not shown by item popularity: the groups are not the same test cases in all rows"
     assert any(line.startswith(note) for line in found["Accuracy and cost"].notes)
     content = board_content(board, [])
-    assert [one["label"] for one in content["slices"]] == ["history length", "gender"]
+    assert [one["label"] for one in content["slices"]] == [
+        "history length", "gender", "weights of target items"
+    ]  # fmt: skip
     assert any(line.startswith(note) for line in content["notes"])
     rows = csv.DictReader(io.StringIO(csv_text(boards)))
     tails = {row["label"]: row["cases"] for row in rows if row["group"] == "tail"}

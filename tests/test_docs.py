@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,16 @@ from typing import Any
 import pytest
 
 from recbole_llm.bench.collect import read_boards
+from recbole_llm.bench.page.content import board_content
+from recbole_llm.bench.runner import plan_facts
+from recbole_llm.bench.specs import expand
+from recbole_llm.bench.suite import read_suite
 from recbole_llm.bench.tables import csv_text, latex, markdown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
+SUITES = sorted(file.parent.name for file in RESULTS.glob("*/leaderboard.md"))
+DATA = r"<script [^>]*application/json[^>]*>(.*?)</script>"
 
 
 @pytest.fixture
@@ -65,12 +73,27 @@ def test_the_readme_shows_the_leaderboards_that_are_there(tmp_path: Path, script
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", sorted(file.parent.name for file in RESULTS.glob("*/suite.json")))
+@pytest.mark.parametrize("suite", SUITES)
 def test_a_committed_leaderboard_is_what_its_records_say(suite: str) -> None:
     boards = read_boards(RESULTS / suite)
     for render, ending in ((markdown, "md"), (csv_text, "csv"), (latex, "tex")):
         page = (RESULTS / suite / f"leaderboard.{ending}").read_text(encoding="utf-8")
         assert page == render(boards)
+    html = (RESULTS / suite / "index.html").read_text(encoding="utf-8")
+    shown = [json.loads(data)["boards"] for data in re.findall(DATA, html, flags=re.DOTALL)]
+    assert [one | {"figures": []} for one in shown[0]] == [
+        board_content(board, []) for board in boards.boards
+    ]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_committed_results_name_all_runs_of_their_suite(suite: str) -> None:
+    path = ROOT / "benchmarks" / f"{suite}.yaml"
+    wanted, problems = read_suite(path)
+    specs, more = expand(wanted, path)
+    assert not problems + more
+    kept = json.loads((RESULTS / suite / "suite.json").read_text(encoding="utf-8"))
+    assert kept == plan_facts(wanted, specs)
 
 
 def test_the_targets_page_says_what_the_records_say(script) -> None:

@@ -184,14 +184,14 @@ def write_plan(root: Path, suite: Suite, specs: Sequence[RunSpec]) -> None:
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
-        write_json(root / SUITE, _plan_facts(suite, specs))
+        write_json(root / SUITE, plan_facts(suite, specs))
     except OSError as error:
         raise RequestError(
             f"results: {root} cannot be written ({error.strerror}). Name another with --results."
         ) from None
 
 
-def _plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
+def plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:
     """Return what ``suite.json`` says: which runs there shall be, in their order."""
     keys = ("ruler", "label", "role", "dataset", "seed", "spec_id", "path", "skip")
     return {

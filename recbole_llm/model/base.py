@@ -65,7 +65,9 @@ class InterestModel(SequentialRecommender):
         self.register_buffer("offset", offset)  # kept with the weights, if there is one
         self.repeats = build_repeats(settings, dataset)
         self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
-        counts = counts if self.known is None else counts[self.known.rows]
+        if self.known is not None:
+            self.items.train_ids_of(self.known.rows)
+            counts = counts[self.known.rows]
         self.loss = build_loss(settings, counts=counts)
         self.combination = Combination(
             kind=settings.interest_combination, size=settings.embedding_size

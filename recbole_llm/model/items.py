@@ -143,6 +143,18 @@ class ItemRepresentation(KeptTable):
             parts.append(self.embedding.weight)
         return functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero
 
+    def train_ids_of(self, known: Tensor) -> None:
+        """Set the learned vectors of all items but these to zero, as :meth:`unseen` has them.
+
+        Args:
+            known: The items that training knows, ``(K,)``; others' vectors have no gradient in it.
+        """
+        if self.embedding is not None:
+            is_unknown = torch.ones(self.embedding.num_embeddings, dtype=torch.bool)
+            is_unknown[known] = False
+            with torch.no_grad():
+                self.embedding.weight[is_unknown] = 0.0
+
     def unseen(self, given: Sequence[Tensor]) -> Tensor:
         """Return the vectors of items that training did not know, ``(M, H)``.
 

@@ -52,11 +52,12 @@ def item_ids(model: Any) -> torch.Tensor:
         ("LLMInterestLSTM", {"item_features": "id"}),
         ("LLMInterestLSTM", {"item_features": "id", "loss_type": "BCE"}),
         ("LLMInterestLSTM", {"item_features": "id", "loss_type": "SCE", "training": "prefixes"}),
+        ("LLMInterestLSTM", {"item_features": "id", "weight_decay": 0.1, "ema_decay": 0.5}),
         ("SASRec", {"training": "all_positions"}),
         ("GRU4Rec", {}),
     ],
 )
-def test_held_out_ids_stay_as_they_were_drawn(write_dataset, model, settings) -> None:
+def test_held_out_ids_stay_as_they_began(write_dataset, model, settings) -> None:
     config, (train, valid, _) = world(write_dataset, model, **settings)
     network = build_model(config, train)
     before = item_ids(network)
@@ -66,6 +67,8 @@ def test_held_out_ids_stay_as_they_were_drawn(write_dataset, model, settings) ->
     assert is_known.sum() == 12 and len(before) == 21
     changed = (item_ids(network) != before).any(1)
     assert torch.equal(changed[1:], is_known[1:])
+    is_zero = (before[1:] == 0).all(1)  # ours rank them by what else is known of them
+    assert torch.equal(is_zero, ~is_known[1:] & model.startswith("LLMInterest"))
 
 
 def test_a_loss_that_would_train_them_is_refused(write_dataset) -> None:

@@ -126,7 +126,7 @@ def _check(argv: Sequence[str]) -> None:
 
     require_recbole()
     from recbole_llm.bench.checks import check_suite, is_suite
-    from recbole_llm.checks import check_file
+    from recbole_llm.config import check_settings
     from recbole_llm.parsing import split_command
     from recbole_llm.sweep.checks import check_sweep, is_sweep
 
@@ -149,7 +149,7 @@ def _check(argv: Sequence[str]) -> None:
             elif is_suite(path):
                 check_suite(path, data_path=data_path)
             else:
-                check_file(path)
+                check_settings(path)
             print(f"{name}: ok")
         except RequestError as error:
             problems.append(str(error))

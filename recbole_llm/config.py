@@ -19,6 +19,7 @@ from recbole.utils import ModelType, get_model
 
 from recbole_llm import compat
 from recbole_llm.checks import (
+    check_file,
     known_keys,
     learns_windows,
     problems_among,
@@ -27,7 +28,7 @@ from recbole_llm.checks import (
     without_bad,
 )
 from recbole_llm.dataset_yaml import dataset_config_file
-from recbole_llm.errors import RequestError, all_problems, unknown_name
+from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
 from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
 from recbole_llm.plugin import CLASSIFIERS, OURS, properties_file
 
@@ -242,6 +243,23 @@ class LLMConfig(Config):
                 f"{chosen!r}."
             )
         final["device"] = torch.device("cuda", int(chosen))
+
+
+def check_settings(path: Path) -> None:
+    """Check a YAML file of settings; one that names model and dataset as a run with it would.
+
+    Raises:
+        RequestError: If it cannot be read or a setting is wrong; all problems at once.
+    """
+    problems = []
+    is_whole = {"model", "dataset"} <= load_yaml(path).keys()
+    for check in (check_file, *([lambda file: LLMConfig(None, None, [file])] if is_whole else ())):
+        try:
+            check(path)
+        except RequestError as error:
+            problems += problems_in(error)
+    if problems:
+        raise RequestError(all_problems(str(path), list(dict.fromkeys(problems))))
 
 
 def needs_no_negatives(settings: Mapping[str, Any]) -> bool:

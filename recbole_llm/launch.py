@@ -38,6 +38,11 @@ def refuse_too_many(nproc: int, config: LLMConfig) -> None:
             f"nproc: several processes need training: all_positions; {config['model']} has "
             f"{training or 'prefixes'}. Use one process."
         )
+    if config["benchmark_filename"]:
+        raise RequestError(
+            "nproc: several processes share windows, and benchmark_filename brings histories of its "
+            "own, which are trained as prefixes. Use one process."
+        )
     num_gpus = torch.cuda.device_count()
     if config["device"].type == "cuda" and nproc > num_gpus:
         raise RequestError(

@@ -156,7 +156,9 @@ def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
 
 
 def _interrupted(run_dir: Path) -> str:
-    return f"Interrupted. All whole epochs are kept: run_recbole --resume={run_dir} goes on."
+    if (run_dir / STATE).exists():
+        return f"Interrupted. All whole epochs are kept: run_recbole --resume={run_dir} goes on."
+    return f"Interrupted. No epoch is kept: run_recbole --resume={run_dir} begins anew."
 
 
 def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:

@@ -56,9 +56,7 @@ class RecBoleBounds(BaseModel):
     clip_grad_norm: dict[str, float | int] | None = None
     field_separator: str = Field(default="\t", min_length=1)
     seq_separator: str = Field(default=" ", min_length=1)
-    learner: Annotated[
-        Literal["adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"], AnyCase
-    ] = "adam"
+    learner: Annotated[Literal["adam", "adamw", "sgd", "adagrad", "rmsprop"], AnyCase] = "adam"
     state: Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase] = "info"
     data_path: str = ""
     checkpoint_dir: str = ""

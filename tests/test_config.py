@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recbole_llm.checks import check_file, known_keys
-from recbole_llm.config import LLMConfig
+from recbole_llm.config import LLMConfig, check_settings
 from recbole_llm.errors import RequestError
 from recbole_llm.settings import Settings
 
@@ -63,6 +63,7 @@ def test_the_process_arguments_are_never_read(monkeypatch) -> None:
         ({"item_features": []}, "item_features"),
         ({"state": "FOO"}, "unknown choice 'foo'"),
         ({"learner": "foo"}, "unknown choice 'foo'"),
+        ({"learner": "sparse_adam"}, "unknown choice 'sparse_adam'"),  # no gradient is sparse
         ({"seed": 2**32}, "seed: must be less than"),
         ({"epochs": None}, "epochs"),
         ({"load_col": "foo"}, "load_col"),
@@ -374,6 +375,34 @@ def test_check_finds_what_a_run_would(tmp_path: Path, text: str, words: str) -> 
     with pytest.raises(RequestError) as caught:
         check_file(tmp_path / "a.yaml")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "rules"),
+    [
+        ("LLMInterestLSTM", {
+            "loss_type: CEE": "unknown loss 'CEE'",
+            "window_overlap: 80": "window_overlap",
+            "training: prefixes\naugmentation: [crop]": "augmentation",
+            "filter_seen: true\neval_args: {mode: uni100}": "filter_seen",
+        }),
+        ("SASRec", {
+            "item_noise: 0.1": "item_noise: is for our models",
+            "loss_type: BPR\ntraining: all_positions": "needs loss_type CE",
+        }),
+    ],
+)  # fmt: skip
+def test_check_of_a_whole_file_knows_the_rules_of_a_run(tmp_path, model, rules) -> None:
+    (file := tmp_path / "a.yaml").write_text(
+        "\n".join([f"model: {model}\ndataset: ml-100k\nepocs: 1", *rules])
+    )
+    with pytest.raises(RequestError) as caught:
+        check_settings(file)
+    said = str(caught.value)
+    assert said.startswith(f"{file}: {len(rules) + 1} problems") and "epocs" in said
+    assert all(words in said for words in rules.values())
+    file.write_text(f"model: {model}\ndataset: ml-100k\n")
+    check_settings(file)
 
 
 def test_what_check_accepts_a_run_accepts() -> None:

@@ -39,7 +39,7 @@ class Passed(Exception):  # noqa: N818 - it is no error
 
 def run(request: argparse.Namespace, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the results against each stock model."""
-    part: dict[str, Any] = {"against": {}}
+    part: dict[str, Any] = {"against": dict(before.get("against", {}))}
     for name in request.against[: 1 if request.small else None]:
         goal = {"score": 0.0, "epochs": 1} if request.small else goal_of(name)
         less = LARGE if request.small else {}

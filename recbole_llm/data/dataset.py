@@ -270,7 +270,12 @@ class InterestDataset(ExactOrder, SequentialDataset):
         return self.join(cases) if join else cases
 
     def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> Any:
-        """Return the sparse users × items matrix of this split, first events included."""
+        """Return the sparse users × items matrix of this split, first events included.
+
+        Of benchmark files it holds the targets, and the histories that are one event long.
+        """
+        if not self.is_flat:
+            return super().inter_matrix(form, value_field)
         event = self.inter_feat[EVENT]
         first = event[self.inter_feat[self.item_list_length_field] == 1] - 1
         rows = take(self.events, torch.cat([event, first]))

@@ -130,8 +130,9 @@ def test_a_small_pass_trains_one_epoch_of_one_stock_model(monkeypatch) -> None:
 
     monkeypatch.setattr(passing, "in_child", in_child)
     small = argparse.Namespace(small=True, rounds=1, against=["GRU4Rec", "SASRec"])
-    (part, *_) = [*passing.run(small, {})][::-1]
-    assert list(part["against"]) == ["GRU4Rec"] and len(asked) == 2
+    before = {"against": {"SASRec": {"goal": {}}}}
+    (part, *_) = [*passing.run(small, before)][::-1]
+    assert list(part["against"]) == ["SASRec", "GRU4Rec"] and len(asked) == 2
     assert asked[0]["settings"]["epochs"] == 1 and asked[1]["goal"]["score"] == 0.0
 
 

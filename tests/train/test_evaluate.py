@@ -297,6 +297,39 @@ def test_benchmark_files_have_seen_what_their_rows_say(write_dataset) -> None:
     assert "".join(test.dataset.field2id_token["item_id"][items]) == "pqrqsr"
 
 
+@pytest.fixture
+def brought(write_dataset) -> dict[str, Any]:
+    """Return settings of files that come split, with histories in their rows."""
+    folder = write_dataset([])
+    header = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float\n"
+    rows = [f"u{k}\ti{k % 7} i{(k + 1) % 7}\ti{(k + 2) % 7}\t{k}.0\n" for k in range(20)]
+    for part in ("train", "valid", "test"):
+        (folder / "toy" / f"toy.{part}.inter").write_text(header + "".join(rows))
+    return SMALL | {
+        "data_path": str(folder), "benchmark_filename": ["train", "valid", "test"],
+        "alias_of_item_id": ["item_id_list"],
+        "load_col": {"inter": ["user_id", "item_id_list", "item_id", "timestamp"]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("LLMInterestLSTM", {"item_features": "id", "filter_seen": True}),
+        ("LLMInterestLSTM", {"item_features": "id", "repeat_bias": True}),
+        ("GRU4Rec", {"training": "all_positions"}),
+        ("Popularity", {}),
+    ],
+)
+def test_benchmark_files_are_trained_on_and_reported(brought, model, settings) -> None:
+    result = run_recbole(model, "toy", config_dict=brought | settings)
+    ranks = read_ranks(result["run_dir"])
+    assert ranks.users == [f"u{k}" for k in range(20)]
+    assert ranks.items == [f"i{(k + 2) % 7}" for k in range(20)]
+    assert (ranks.popularity > 0).all() and (ranks.history == 2).all()
+    assert run_recbole(resume=result["run_dir"])["test_result"] == result["test_result"]
+
+
 ONE = {"valid_metric": "NDCG@1"}
 
 

@@ -129,6 +129,9 @@ def test_two_processes_train_as_one(toy, together, tmp_path, monkeypatch) -> Non
 def test_several_processes_are_refused_where_they_cannot_be(toy) -> None:
     with pytest.raises(RequestError, match="need training: all_positions; SASRec has prefixes"):
         run_recbole("SASRec", "toy", config_dict=toy, nproc=2)
+    own = toy | {"benchmark_filename": ["train", "valid", "test"]}
+    with pytest.raises(RequestError, match="benchmark_filename brings histories of its own"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict=own, nproc=2)
     with pytest.raises(RequestError, match="nproc: must be at least 1, received 0"):
         run_recbole("LLMInterestLSTM", "toy", config_dict=toy, nproc=0)
 

@@ -78,6 +78,18 @@ def stop_in(stage: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals)
     monkeypatch.setattr("recbole_llm.quick_start.write_ranks", writing)
 
 
+def test_an_end_before_any_whole_epoch_says_that_none_is_kept(
+    toy, tmp_path, monkeypatch, capfd
+) -> None:
+    def learning(self, batch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BatchLoss, "forward", learning)
+    assert run_recbole_command(words_of(toy, run_dir=tmp_path / "run")) == 130
+    said = capfd.readouterr().err
+    assert f"No epoch is kept: run_recbole --resume={tmp_path / 'run'} begins anew" in said
+
+
 @pytest.mark.parametrize(
     ("stage", "number", "code"),
     [

@@ -40,7 +40,7 @@ def refuse_too_many(nproc: int, config: LLMConfig) -> None:
         )
     if config["benchmark_filename"]:
         raise RequestError(
-            "nproc: several processes share windows, and benchmark_filename brings histories of its "
+            "nproc: several processes share windows; benchmark_filename brings histories of its "
             "own, which are trained as prefixes. Use one process."
         )
     num_gpus = torch.cuda.device_count()

@@ -149,6 +149,10 @@ class SampledSoftmax(SampledLoss):
 
     Each score is lowered by the log of how often its item is expected among the negatives (Bengio
     and Senécal, 2008; Yi et al., 2019), so that popular items are not pushed down for being drawn.
+    The loss is −log of the probability that the target is of the item that it is of, given what is
+    in the set, in any order: a negative that is the target counts for it. So it is least where the
+    softmax over all items is right, for any number of negatives (Ma and Collins, 2018,
+    arXiv 1809.01812).
     """
 
     def compare(
@@ -164,13 +168,10 @@ class SampledSoftmax(SampledLoss):
         number = len(drawn)
         positive = positive - self.negatives.log_expected(targets, number=number)
         negative = negative - self.negatives.log_expected(drawn, number=number)
-        negative = negative.masked_fill(drawn == targets[:, None], -torch.inf)
+        own = (drawn == targets[:, None]).sum(1)  # (P,)
         scores = torch.cat([positive[:, None], negative], 1)  # (P, 1 + K)
-        first = torch.zeros_like(targets)
-        if weights is None:
-            return functional.cross_entropy(scores, first)
-        losses = functional.cross_entropy(scores, first, reduction="none")
-        return weighted_mean(losses, targets, weights)
+        losses = scores.logsumexp(1) - positive - own.log1p()
+        return losses.mean() if weights is None else weighted_mean(losses, targets, weights)
 
 
 class BinaryCrossEntropy(SampledLoss):

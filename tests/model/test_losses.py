@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -68,11 +69,32 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch, has_fused: bool) -
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(received, expected, strict=True))
 
 
-def test_a_sampled_softmax_of_every_item_once_is_the_full_one() -> None:
+def test_a_sampled_softmax_of_every_item_twice_is_nearly_the_full_one() -> None:
+    """With the target they are seven, of which three are of the target's item."""
     interest, target = torch.tensor([[2.0]]), torch.tensor([1])
-    full = FullSoftmax(temperature=1.0)(interest, TABLE, target)
-    sampled = SampledSoftmax(temperature=1.0, negatives=drawn(1, 2, 3))(interest, TABLE, target)
-    assert sampled.item() == pytest.approx(full.item())  # the target among them does not count
+    negatives = drawn(1, 2, 3, 1, 2, 3)
+    sampled = SampledSoftmax(temperature=1.0, negatives=negatives)(interest, TABLE, target)
+    raised = [math.exp(2.0 * float(vector)) for vector in TABLE[1:, 0]]
+    share = 3 * raised[0] / (3 * raised[0] + 2 * raised[1] + 2 * raised[2])
+    assert sampled.item() == pytest.approx(-math.log(share))
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize("how", ["uniform", "popularity"])
+def test_a_sampled_softmax_is_least_where_the_full_one_is_right(how: str, number: int) -> None:
+    """Over all targets and all draws, with the log of an item's probability for its score."""
+    true = [1.0, 0.6, 0.3, 0.1]  # of padding and of three items
+    table = torch.tensor(true).log()[:, None].requires_grad_()
+    total = torch.zeros(())
+    for items in itertools.product((1, 2, 3), repeat=number):
+        negatives = drawn(*items, how=how)
+        chance = float(negatives.probability[list(items)].prod())
+        loss = SampledSoftmax(temperature=1.0, negatives=negatives)
+        for target in (1, 2, 3):
+            one = loss(torch.ones(1, 1), table, torch.tensor([target]))
+            total = total + chance * true[target] * one
+    (slope,) = torch.autograd.grad(total, table)
+    assert slope.abs().max() < 1e-6
 
 
 def test_log_q_lowers_what_is_drawn_often() -> None:

@@ -14,13 +14,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recbole_llm import run_recbole
 from recbole_llm.errors import RequestError
 
-SHARED = {"train/train_loss", "valid/ndcg@3", "valid/recall@3", "test/ndcg@3", "test/recall@3"}
+BY_RECBOLE = {"Loss/Train", "Vaild_score"}  # the same once more, for whoever looks for its names
+METRICS = ("recall@3", "mrr@3", "ndcg@3", "hit@3", "precision@3")
+SHARED = {"train/train_loss", *(f"{part}/{name}" for part in ("valid", "test") for name in METRICS)}
 
 
 def from_tensorboard() -> dict[str, list[tuple[int, float]]]:
     """Return the scalars of the one run below log_tensorboard."""
     (folder,) = Path("log_tensorboard").iterdir()
     events = EventAccumulator(str(folder)).Reload()
+    assert set(events.Tags()["scalars"]) == SHARED | BY_RECBOLE
     return {
         name: [(event.step, pytest.approx(event.value)) for event in events.Scalars(name)]
         for name in SHARED

@@ -228,6 +228,15 @@ def test_a_run_made_on_this_gpu_loads_on_its_cpu(toy, monkeypatch) -> None:
     assert next(model.parameters()).device.type == "cpu"
 
 
+@pytest.mark.usefixtures("gpu")
+def test_mixed_precision_on_a_gpu_is_near_float32(toy) -> None:
+    on_gpu = toy | {"use_gpu": True, "epochs": 2, "clip_grad_norm": {"max_norm": 5.0}}
+    exact, mixed = (run({**on_gpu, "enable_amp": is_mixed}) for is_mixed in (False, True))
+    assert mixed["best_valid_score"] == pytest.approx(exact["best_valid_score"], abs=0.1)
+    weights = load_run(mixed["run_dir"])[1].state_dict().values()
+    assert all(torch.isfinite(weight).all() for weight in weights)
+
+
 def test_what_the_log_and_the_folder_keep(toy) -> None:
     run_dir = Path(run_recbole("GRU4Rec", "toy", config_dict={**toy, "epochs": 1})["run_dir"])
     log = (run_dir / f"{run_dir.name}.log").read_text()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from recbole_llm import slices
+from recbole_llm.data.features import text_vectors
 from recbole_llm.data.seen import seen_items, training_counts
 from recbole_llm.data.users import user_columns
 from recbole_llm.errors import DataError
@@ -97,15 +98,35 @@ def report_of(
         found["candidates"][COLD_ONLY]["items"] = int(among_cold.candidates.max())
     chosen = str(config["valid_metric"]).lower()
     metric = chosen if chosen in values else next(iter(values), None)
-    text = getattr(model, "item_vectors", None)
     facts = slices.list_facts(
-        ranking.lists, counts, text=None if text is None else text.raw_table()
+        ranking.lists, counts, text=raw_texts(model, dataset=test, config=config)
     )
     return {
         "slices": found,
         "gaps": {} if metric is None else slices.gaps(found, metric=metric),
         "lists": {f"{name}@{max(config['topk'])}": value for name, value in facts.items()},
     }
+
+
+def raw_texts(model: Any, *, dataset: Any, config: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the text vectors of all items as the encoder gave them, ``(N, D)``.
+
+    They are the model's. Of one that reads no texts they are those that ``text_diversity`` asks
+    for, None if it does not or the dataset has none.
+    """
+    vectors = getattr(model, "item_vectors", None)
+    if vectors is None and config["text_diversity"]:
+        tokens = dataset.field2id_token[dataset.iid_field]
+        try:
+            vectors = text_vectors(
+                config,
+                folder=Path(dataset.dataset_path),
+                dataset=dataset.dataset_name,
+                catalogue=[str(token) for token in tokens],
+            )
+        except DataError as error:
+            getLogger().warning("text_diversity: lists are not compared: %s", error)
+    return None if vectors is None else vectors.raw_table()
 
 
 def _values(ranking: Ranking, config: Mapping[str, Any]) -> dict[str, np.ndarray]:

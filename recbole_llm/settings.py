@@ -78,6 +78,8 @@ class Settings(BaseModel):
     """Whether a Hugging Face model may run code of its own."""
     text_cache_dir: str | None = None
     """Folder of the vector cache; the user's cache folder by default."""
+    text_diversity: bool = False
+    """Whether the texts of any model's lists are compared; always of a model that reads texts."""
     text_control: Literal["none", "random", "shuffled"] = "none"
     """Control experiments: random vectors, or the vectors of other items."""
     whitening: Literal["none", "standard", "zca", "pca"] = "zca"

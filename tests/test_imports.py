@@ -213,7 +213,7 @@ OURS = {
         "errors",
         "usage",
         "parsing",
-        "checks",
+        "config",
         "compat",
         "quick_start",
         "ensemble",

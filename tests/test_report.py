@@ -95,6 +95,21 @@ def test_the_curve_has_each_validation(folder) -> None:
     assert seconds[-1] <= result["seconds"]["train"] + result["seconds"]["evaluate"]
 
 
+def test_lists_of_a_model_without_text_are_compared_if_asked(folder) -> None:
+    result, _ = run(folder, "SASRec")
+    assert result["lists"]["text_diversity@5"] is None
+    asked, _ = run(folder, "SASRec", text_diversity=True)
+    same, _ = run(folder, "LLMInterestLSTM", item_features="text", text_diversity=True)
+    assert asked["test_result"] == result["test_result"]
+    assert 0 < asked["lists"]["text_diversity@5"] < 1 and asked["text"] is None
+    assert same["lists"]["text_diversity@5"] is not None
+    (folder / "toy" / "toy.item").unlink()
+    without, _ = run(folder, "SASRec", text_diversity=True)
+    assert without["lists"]["text_diversity@5"] is None
+    log = next(Path(without["run_dir"]).glob("*.log")).read_text(encoding="utf-8")
+    assert "WARNING  text_diversity: lists are not compared: " in log
+
+
 @pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
 def test_ranks_know_popularity_and_the_whole_history(folder, model) -> None:
     _, ranks = run(folder, model)

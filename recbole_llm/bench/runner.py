@@ -141,7 +141,9 @@ class Runner:
             model=spec.model,
             dataset=spec.dataset,
             seed=spec.seed,
-            settings=spec.settings | ({} if source is None else {"init_from": str(source)}),
+            settings=spec.settings
+            | {"text_diversity": True}  # which changes no metric, and is of no row
+            | ({} if source is None else {"init_from": str(source)}),
             run_dir=str(run_dir),
             data_path=data_folder(spec.dataset, self.data_path),
             folder=str(Path.cwd()),

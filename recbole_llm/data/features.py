@@ -90,6 +90,23 @@ def item_vectors(
     catalogue: Sequence[str],
     matrix: Tensor | None = None,
 ) -> ItemVectors | None:
+    """Return the text vectors of a catalogue, or None where ``item_features`` names no ``text``.
+
+    The arguments are those of :func:`text_vectors`.
+    """
+    if "text" not in Settings.from_config(config).features:
+        return None
+    return text_vectors(config, folder=folder, dataset=dataset, catalogue=catalogue, matrix=matrix)
+
+
+def text_vectors(
+    config: Mapping[str, Any],
+    *,
+    folder: Path,
+    dataset: str,
+    catalogue: Sequence[str],
+    matrix: Tensor | None = None,
+) -> ItemVectors:
     """Read, encode and treat the texts of a catalogue as the settings say.
 
     Args:
@@ -100,12 +117,10 @@ def item_vectors(
         matrix: What whitens these vectors, centred, ``(D, W)``; that of their own statistics by
             default.
 
-    Returns:
-        The vectors, or None where ``item_features`` does not name ``text``.
+    Raises:
+        DataError: If there is no file of items, it is damaged, or no item has a text.
     """
     settings = Settings.from_config(config)
-    if "text" not in settings.features:
-        return None
     texts = catalogue_texts(config, folder=folder, dataset=dataset, catalogue=catalogue)
     is_odd = texts.report.duplicate_ids or texts.report.missing or texts.report.empty
     level = logging.WARNING if is_odd else logging.INFO

@@ -51,7 +51,8 @@ def test_a_record_is_the_result_and_what_the_suite_says_of_it(bench, write_suite
     spec = {"model": "LLMInterestLSTM", "dataset": "toy", "seed": 1, "settings": settings}
     assert facts == {
         "schema": 1, "suite": "toy", "ruler": None, "label": "LSTM", "role": "model",
-        "spec_id": facts["spec_id"], "spec": spec, "settings": settings,
+        "spec_id": facts["spec_id"], "spec": spec,
+        "settings": settings | {"text_diversity": True},  # the lists of all rows are compared
         "model": "LLMInterestLSTM", "dataset": "toy", "seed": 1, "protocol": {"max_length": 50},
         "best_valid_result": {"ndcg@3": 0.5}, "test_result": {"ndcg@3": 0.25},
         "versions": {"recbole": "1.2.1"}, "seconds": result["seconds"],

@@ -33,7 +33,8 @@ def test_a_row_re_ranks_the_run_of_its_seed(bench, write_suite) -> None:
     ]  # fmt: skip
     for lists, classifier in (bench.jobs[::2], bench.jobs[1::2]):
         assert (lists.rerank, classifier.rerank) == (None, lists.run_dir)
-        assert classifier.settings == LABELS  # nothing of the table's protocol
+        alone = LABELS | {"text_diversity": True}  # nothing of the table's protocol
+        assert classifier.settings == alone
     lists, classifier = read_records(Path("results/toy"))[0][::2]
     assert "rerank" not in lists.facts["spec"]
     assert classifier.facts["spec"]["rerank"] == {

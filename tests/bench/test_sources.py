@@ -38,7 +38,8 @@ def test_a_source_is_trained_once_and_first(bench, write_suite) -> None:
         first.run_dir,
         None,
     ] * 2
-    assert rest[0].settings == shared | {"epochs": 0, "init_from": first.run_dir}
+    begun = {"epochs": 0, "init_from": first.run_dir, "text_diversity": True}
+    assert rest[0].settings == shared | begun
     assert len({job.run_dir for job in bench.jobs}) == 7
     assert bench(path) == 0 and len(bench.jobs) == 7  # nothing is missing: no source is needed
     assert "needed" not in bench.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -111,13 +112,17 @@ def peak_memory_mib() -> float | None:
 
 
 def commit() -> str | None:
-    """Return the commit of a source checkout, ``+`` behind it where files differ, else None."""
+    """Return the commit of a source checkout, ``+`` behind it where files differ, else None.
+
+    Files of results do not count: a suite writes them between its runs.
+    """
     root = Path(recbole_llm.__file__).parents[1]
     if not (root / ".git").exists():
         return None
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+"]
+    run = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=False)
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        found = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        differs = run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!results"]).returncode != 0
     except OSError:  # no git on this machine
         return None
-    return done.stdout.strip() or None
+    return found + "+" * differs if found else None

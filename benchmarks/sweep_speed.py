@@ -234,9 +234,8 @@ def asha(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
     for seed in seeds:
         one: dict[str, Any] = {"seed": seed}
         for name, scheduler in (("none", {"kind": "none"}), ("asha", ASHA)):
-            tried, _ = tune(
-                folder / f"{name}{seed}", **sweep | {"seed": seed, "scheduler": scheduler}
-            )
+            place = folder / "-".join(map(str, [*scheduler.values(), seed]))
+            tried, _ = tune(place, **sweep | {"seed": seed, "scheduler": scheduler})
             states = {"done"} if name == "none" else {"done", "pruned"}
             require(tried, number=sweep["budget"]["trials"], states=states)
             spent = sum(len(trial["curve"]) for trial in tried)

@@ -115,7 +115,9 @@ class LLMConfig(Config):
         try:
             model_class = get_model(name) if isinstance(name, str) else name
         except ImportError as error:
-            raise RequestError(f"model: {name} needs a package: {error}. Install it.") from None
+            raise RequestError(
+                f"settings: model: {name} needs a package: {error}. Install it."
+            ) from None
         compat.adapt_model(model_class)
         return model_class.__name__, model_class, str(dataset or given["dataset"])
 
@@ -238,7 +240,7 @@ class LLMConfig(Config):
         count = torch.cuda.device_count()
         if not chosen.isdigit() or int(chosen) >= count:
             raise RequestError(
-                f"gpu_id: must be below {count}, the number of visible GPUs "
+                f"settings: gpu_id: must be below {count}, the number of visible GPUs "
                 f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}), received "
                 f"{chosen!r}."
             )
@@ -252,10 +254,13 @@ def check_settings(path: Path) -> None:
         RequestError: If it cannot be read or a setting is wrong; all problems at once.
     """
     problems = []
-    is_whole = {"model", "dataset"} <= load_yaml(path).keys()
-    for check in (check_file, *([lambda file: LLMConfig(None, None, [file])] if is_whole else ())):
+    try:
+        check_file(path)
+    except RequestError as error:
+        problems += problems_in(error)
+    if {"model", "dataset"} <= load_yaml(path).keys():
         try:
-            check(path)
+            LLMConfig(None, None, [str(path)])
         except RequestError as error:
             problems += problems_in(error)
     if problems:

@@ -182,6 +182,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     if isinstance(trainer, Engine) and test_result:  # a split may leave the test out
         trainer.wandblogger.log_test(test_result)
     trainer.tensorboard.close()
+    about = provenance(config, model)  # before a report takes memory that training did not
     report = _report(trainer, config, train_data=train_data, test_data=test_data, run_dir=run_dir)
     _log_results(config, best_valid_result, test_result, report["classification"])
     result = {
@@ -199,7 +200,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     }
     if current_world().is_first:
         source = None if dataset.source is None else dataset.source.facts
-        facts = {"curve": trainer.curve, **report, **provenance(config, model), "source": source}
+        facts = {"curve": trainer.curve, **report, **about, "source": source}
         if saved:  # the weights on disk are those that were tested
             keep_catalogue(run_dir, model=model, dataset=dataset)
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})

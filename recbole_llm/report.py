@@ -14,7 +14,7 @@ from recbole_llm import slices
 from recbole_llm.data.features import text_vectors
 from recbole_llm.data.seen import seen_items, training_counts
 from recbole_llm.data.users import user_columns
-from recbole_llm.errors import DataError
+from recbole_llm.errors import DataError, RecBoleLLMError
 from recbole_llm.ranking_metrics import RANK_METRICS, Ranking, expected_metric
 from recbole_llm.ranks import Ranks
 
@@ -124,7 +124,7 @@ def raw_texts(model: Any, *, dataset: Any, config: Mapping[str, Any]) -> np.ndar
                 dataset=dataset.dataset_name,
                 catalogue=[str(token) for token in tokens],
             )
-        except DataError as error:
+        except RecBoleLLMError as error:  # a result is not lost for what no model reads
             getLogger().warning("text_diversity: lists are not compared: %s", error)
     return None if vectors is None else vectors.raw_table()
 

@@ -20,7 +20,7 @@ UPDATES = "updates"  # key of config.json: what a run was updated with, if it wa
 # Settings that change where or how loudly a run runs, not its numbers.
 FREE = frozenset(
     {"run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress",
-     "state", "log_wandb", "wandb_project", "init_from"}
+     "state", "log_wandb", "wandb_project", "init_from", "text_diversity"}
 )  # fmt: skip
 
 

@@ -99,10 +99,16 @@ def test_lists_of_a_model_without_text_are_compared_if_asked(folder) -> None:
     result, _ = run(folder, "SASRec")
     assert result["lists"]["text_diversity@5"] is None
     asked, _ = run(folder, "SASRec", text_diversity=True)
-    same, _ = run(folder, "LLMInterestLSTM", item_features="text", text_diversity=True)
+    texts = (
+        run(folder, item_features="text")[0],
+        run(folder, item_features="text", text_diversity=True)[0],
+    )
     assert asked["test_result"] == result["test_result"]
     assert 0 < asked["lists"]["text_diversity@5"] < 1 and asked["text"] is None
-    assert same["lists"]["text_diversity@5"] is not None
+    assert texts[0]["lists"] == texts[1]["lists"] and texts[0]["lists"]["text_diversity@5"] > 0
+    unread, _ = run(folder, "SASRec", text_diversity=True, text_encoder="nobody/nothing")
+    assert unread["test_result"] == result["test_result"]
+    assert unread["lists"]["text_diversity@5"] is None
     (folder / "toy" / "toy.item").unlink()
     without, _ = run(folder, "SASRec", text_diversity=True)
     assert without["lists"]["text_diversity@5"] is None

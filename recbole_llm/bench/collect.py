@@ -20,7 +20,7 @@ from recbole_llm.bench.results import (
     record_path,
 )
 from recbole_llm.bench.rulers import Ruler, differences, fingerprint, ruler_of, shown
-from recbole_llm.bench.scores import scores_of, with_items_alike
+from recbole_llm.bench.scores import scores_of, with_items_alike, with_lists_alike
 from recbole_llm.bench.speeds import read_speeds, side_by_side
 from recbole_llm.bench.stats import UserScores, compare_with_reference
 from recbole_llm.errors import RequestError, all_problems, unknown_name
@@ -183,7 +183,7 @@ def _board(
 ) -> Board:
     measured = [row for row in part.rows if row.runs]
     metrics, main = _columns(part.dataset, measured, metric=metric)
-    measured = [with_items_alike(row, metrics) for row in measured]
+    measured = [with_lists_alike(with_items_alike(row, metrics)) for row in measured]
     best_first = sorted(measured, key=lambda row: _low(row.mean("test_result", main)))
     label = _reference(measured, main, asked=reference)
     scores = {row.label: scores_of(row, metrics, main=main) for row in best_first}

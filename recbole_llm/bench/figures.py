@@ -147,7 +147,7 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
     label = metric(board.metric).label
     trained = [row.label for row in rows if any(run.facts.get("curve") for run in row.runs)]
     others = [name for name in trained if name not in labels]
-    told = f"\nnot by {label} and not drawn: {', '.join(others)}" if others else ""
+    told = f"\nnot by {label} and not drawn: {'; '.join(others)}" if others else ""
     axes.set(xlabel=f"Seconds since training began{told}", ylabel=f"Validation {label}")
     ends = frame.sort_values("seconds", kind="stable").groupby("label", sort=False).tail(1)
     ends = ends.sort_values("valid", kind="stable")

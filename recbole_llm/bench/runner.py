@@ -141,8 +141,8 @@ class Runner:
             model=spec.model,
             dataset=spec.dataset,
             seed=spec.seed,
-            settings=spec.settings
-            | {"text_diversity": True}  # which changes no metric, and is of no row
+            settings={"text_diversity": True}  # unless the row says otherwise
+            | spec.settings
             | ({} if source is None else {"init_from": str(source)}),
             run_dir=str(run_dir),
             data_path=data_folder(spec.dataset, self.data_path),

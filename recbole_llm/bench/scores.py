@@ -56,6 +56,20 @@ def with_items_alike(row: Row, metrics: Sequence[str]) -> Row:
     return replace(row, runs=runs)
 
 
+def with_lists_alike(row: Row) -> Row:
+    """Return a row that says nothing of its lists but what all of its runs say.
+
+    Older records of models that read no text have no word of their lists' texts.
+    """
+    lists = [run.facts.get("lists") or {} for run in row.runs]
+    common = {name for name in lists[0] if all(one.get(name) is not None for one in lists)}
+    told = [{name: one[name] if name in common else None for name in one} for one in lists]
+    pairs = zip(row.runs, told, strict=True)
+    return replace(
+        row, runs=[replace(run, facts={**run.facts, "lists": one}) for run, one in pairs]
+    )
+
+
 def _items_alike(run: Record, metrics: Sequence[str]) -> Mapping[str, Any] | None:
     slices = run.facts.get("slices") or {}
     if WEIGHTS in slices:

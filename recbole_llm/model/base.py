@@ -66,7 +66,7 @@ class InterestModel(SequentialRecommender):
         self.repeats = build_repeats(settings, dataset)
         self.known = KnownItems.of(dataset.known_items, num_items=self.n_items)
         if self.known is not None:
-            self.items.train_ids_of(self.known.rows)
+            self.items.zero_ids_but(self.known.rows)
             counts = counts[self.known.rows]
         self.loss = build_loss(settings, counts=counts)
         self.combination = Combination(

@@ -143,7 +143,7 @@ class ItemRepresentation(KeptTable):
             parts.append(self.embedding.weight)
         return functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero
 
-    def train_ids_of(self, known: Tensor) -> None:
+    def zero_ids_but(self, known: Tensor) -> None:
         """Set the learned vectors of all items but these to zero, as :meth:`unseen` has them.
 
         Args:

@@ -9,6 +9,8 @@ does not count against it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,6 +39,28 @@ def weighted_mean(losses: Tensor, targets: Tensor, weights: Tensor | None) -> Te
     return losses.mean() if weights is None else (weights[targets] * losses).mean()
 
 
+class Drawn(NamedTuple):
+    """Items that targets are compared with.
+
+    Attributes:
+        ids: ``(K,)``.
+        places: The positions of the batch whose targets they are, ``(K,)``, if they are its own.
+    """
+
+    ids: Tensor
+    places: Tensor | None = None
+
+    def are_of(self, targets: Tensor) -> Tensor:
+        """Tell which of them are a position's target, for targets ``(P,)``: ``(P, K)``."""
+        return self.ids == targets[:, None]
+
+    def are_from(self, targets: Tensor) -> Tensor:
+        """Tell which of them were taken from a position itself, ``(P, K)``."""
+        if self.places is None:
+            return torch.zeros_like(self.are_of(targets))
+        return self.places == torch.arange(len(targets), device=targets.device)[:, None]
+
+
 class Negatives(nn.Module):
     """Draws the items that a target is compared with.
 
@@ -56,13 +80,14 @@ class Negatives(nn.Module):
         weight[0] = 0.0  # padding
         self.register_buffer("probability", weight / weight.sum(), persistent=False)
 
-    def draw(self, targets: Tensor) -> Tensor:
-        """Return the ids of K negatives for a batch with these targets ``(P,)``."""
+    def draw(self, targets: Tensor) -> Drawn:
+        """Return K negatives for a batch with these targets ``(P,)``."""
         if self.how == "in_batch":
-            if len(targets) <= self.number:
-                return targets
-            return targets[torch.randperm(len(targets), device=targets.device)[: self.number]]
-        return torch.multinomial(self.probability, self.number, replacement=True)
+            places = torch.arange(len(targets), device=targets.device)
+            if len(targets) > self.number:
+                places = torch.randperm(len(targets), device=targets.device)[: self.number]
+            return Drawn(targets[places], places)
+        return Drawn(torch.multinomial(self.probability, self.number, replacement=True))
 
     def log_expected(self, ids: Tensor, *, number: int) -> Tensor:
         """Return the log of how often each id is expected among ``number`` negatives."""
@@ -121,14 +146,14 @@ class SampledLoss(nn.Module):
         read: Read | None = None,
     ) -> Tensor:
         """Return the loss of interests ``(P, H)`` and targets ``(P,)`` in a table ``(N, H)``."""
-        drawn = self.negatives.draw(targets)  # (K,)
+        drawn = self.negatives.draw(targets)
         with torch.autocast(interest.device.type, enabled=False):  # one precision for both
             scaled, table = interest.float() / self.temperature, table.float()
             positive = (scaled * table[targets]).sum(-1)  # (P,)
-            negative = scaled @ table[drawn].T  # (P, K)
+            negative = scaled @ table[drawn.ids].T  # (P, K)
             if read is not None:
                 positive = positive + read.bias_of_own(targets)
-                negative = negative + read.bias_of(drawn, num_items=len(table))
+                negative = negative + read.bias_of(drawn.ids, num_items=len(table))
             return self.compare(positive, negative, weights, targets=targets, drawn=drawn)
 
     def compare(
@@ -138,7 +163,7 @@ class SampledLoss(nn.Module):
         weights: Tensor | None,
         *,
         targets: Tensor,
-        drawn: Tensor,
+        drawn: Drawn,
     ) -> Tensor:
         """Return the loss of target scores ``(P,)`` against negative scores ``(P, K)``."""
         raise NotImplementedError(f"{type(self).__name__} must say how scores are compared")
@@ -150,9 +175,9 @@ class SampledSoftmax(SampledLoss):
     Each score is lowered by the log of how often its item is expected among the negatives (Bengio
     and Senécal, 2008; Yi et al., 2019), so that popular items are not pushed down for being drawn.
     The loss is −log of the probability that the target is of the item that it is of, given what is
-    in the set, in any order: a negative that is the target counts for it. So it is least where the
-    softmax over all items is right, for any number of negatives (Ma and Collins, 2018,
-    arXiv 1809.01812).
+    in the set, in any order: a negative that is the target's item counts for it. So it is least
+    where the softmax over all items is right, for any number of negatives (Ma and Collins, 2018,
+    arXiv 1809.01812). In a batch, a position's own target is in its set once.
     """
 
     def compare(
@@ -162,13 +187,14 @@ class SampledSoftmax(SampledLoss):
         weights: Tensor | None,
         *,
         targets: Tensor,
-        drawn: Tensor,
+        drawn: Drawn,
     ) -> Tensor:
         """Return the mean cross-entropy."""
-        number = len(drawn)
+        number, is_itself = len(drawn.ids), drawn.are_from(targets)
         positive = positive - self.negatives.log_expected(targets, number=number)
-        negative = negative - self.negatives.log_expected(drawn, number=number)
-        own = (drawn == targets[:, None]).sum(1)  # (P,)
+        negative = negative - self.negatives.log_expected(drawn.ids, number=number)
+        negative = negative.masked_fill(is_itself, -torch.inf)
+        own = (drawn.are_of(targets) & ~is_itself).sum(1)  # (P,)
         scores = torch.cat([positive[:, None], negative], 1)  # (P, 1 + K)
         losses = scores.logsumexp(1) - positive - own.log1p()
         return losses.mean() if weights is None else weighted_mean(losses, targets, weights)
@@ -197,13 +223,13 @@ class BinaryCrossEntropy(SampledLoss):
         weights: Tensor | None,
         *,
         targets: Tensor,
-        drawn: Tensor,
+        drawn: Drawn,
     ) -> Tensor:
         """Return the mean over the target and the negatives that count."""
         num_items = len(self.negatives.probability) - 1
-        rate = min(1.0, len(drawn) / (num_items - 1))
+        rate = min(1.0, len(drawn.ids) / (num_items - 1))
         power = rate * (self.calibration * (1 - 1 / rate) + 1 / rate)
-        counts = drawn != targets[:, None]  # (P, K)
+        counts = ~drawn.are_of(targets)  # (P, K)
         positive, negative = positive + self.bias, negative + self.bias
         losses = functional.softplus(negative) * counts
         total = power * functional.softplus(-positive) + losses.sum(1)
@@ -220,10 +246,10 @@ class BPR(SampledLoss):
         weights: Tensor | None,
         *,
         targets: Tensor,
-        drawn: Tensor,
+        drawn: Drawn,
     ) -> Tensor:
         """Return the mean of −log σ(target − negative) over the negatives that count."""
-        counts = drawn != targets[:, None]  # (P, K)
+        counts = ~drawn.are_of(targets)  # (P, K)
         losses = functional.softplus(negative - positive[:, None]) * counts
         return weighted_mean(losses.sum(1) / counts.sum(1).clamp(min=1), targets, weights)
 

@@ -12,6 +12,7 @@ from recbole_llm.model import softmax
 from recbole_llm.model.losses import (
     BPR,
     BinaryCrossEntropy,
+    Drawn,
     FullSoftmax,
     InterestMSE,
     Negatives,
@@ -30,7 +31,7 @@ def sigmoid(x: float) -> float:
 def drawn(*ids: int, how: str = "uniform") -> Negatives:
     """Return negatives that are always the ones given."""
     negatives = Negatives(how=how, number=len(ids), counts=COUNTS)
-    negatives.draw = lambda targets: torch.tensor(ids)
+    negatives.draw = lambda targets: Drawn(torch.tensor(ids))
     return negatives
 
 
@@ -95,6 +96,30 @@ def test_a_sampled_softmax_is_least_where_the_full_one_is_right(how: str, number
             total = total + chance * true[target] * one
     (slope,) = torch.autograd.grad(total, table)
     assert slope.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("positions", "number"), [(2, 9), (3, 9), (3, 2)])
+def test_a_softmax_over_a_batch_is_least_where_the_full_one_is_right(
+    monkeypatch, positions: int, number: int
+) -> None:
+    """Over all contexts, targets and draws of a batch; a context is a row of probabilities."""
+    true = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    counts = torch.cat([torch.zeros(1), true.mean(0) * 1000])
+    table = torch.cat([torch.zeros(1, 2), true.log().T]).requires_grad_()
+    negatives = Negatives(how="in_batch", number=number, counts=counts)
+    loss, total = SampledSoftmax(temperature=1.0, negatives=negatives), torch.zeros(())
+    orders = [torch.arange(positions)]
+    if number < positions:
+        orders = list(map(torch.tensor, itertools.permutations(range(positions))))
+    for order in orders:
+        monkeypatch.setattr(torch, "randperm", lambda *_, order=order, **__: order)
+        for contexts in itertools.product((0, 1), repeat=positions):
+            for targets in itertools.product((1, 2, 3), repeat=positions):
+                chance = true[list(contexts), [one - 1 for one in targets]].prod()
+                one = loss(torch.eye(2)[list(contexts)], table, torch.tensor(targets))
+                total = total + chance * one
+    (slope,) = torch.autograd.grad(total, table)
+    assert slope.abs().max() < 1e-4
 
 
 def test_log_q_lowers_what_is_drawn_often() -> None:
@@ -182,7 +207,7 @@ def test_mse_by_hand_moves_the_interest_only() -> None:
 )
 def test_negatives_come_as_often_as_they_say(how: str, share: list[float]) -> None:
     torch.manual_seed(0)
-    ids = Negatives(how=how, number=20_000, counts=COUNTS).draw(torch.tensor([1]))
+    ids = Negatives(how=how, number=20_000, counts=COUNTS).draw(torch.tensor([1])).ids
     frequency = torch.bincount(ids, minlength=4) / 20_000
     assert frequency[0] == 0
     assert frequency[1:].tolist() == pytest.approx(share, abs=0.02)
@@ -190,14 +215,14 @@ def test_negatives_come_as_often_as_they_say(how: str, share: list[float]) -> No
 
 def test_negatives_of_the_batch_are_its_targets() -> None:
     negatives = Negatives(how="in_batch", number=5, counts=COUNTS)
-    assert negatives.draw(torch.tensor([3, 1])).tolist() == [3, 1]
+    assert negatives.draw(torch.tensor([3, 1])).ids.tolist() == [3, 1]
     assert negatives.log_expected(torch.tensor([1]), number=2).exp().item() == pytest.approx(1.0)
 
 
 def test_of_many_targets_in_a_batch_each_is_as_often_a_negative_and_none_twice() -> None:
     torch.manual_seed(0)
     negatives = Negatives(how="in_batch", number=3, counts=COUNTS)
-    draws = [negatives.draw(torch.arange(9)) for _ in range(1000)]  # positions stand for items
+    draws = [negatives.draw(torch.arange(9)).ids for _ in range(1000)]  # positions stand for items
     assert all(len(set(ids.tolist())) == 3 for ids in draws)
     share = torch.bincount(torch.cat(draws), minlength=9) / 1000
     assert share.tolist() == pytest.approx([1 / 3] * 9, abs=0.06)

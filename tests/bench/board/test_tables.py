@@ -92,6 +92,19 @@ def test_each_item_alike_is_of_all_seeds_of_a_row_or_none(made, results) -> None
     assert lstm.mean == pytest.approx((each.mean() + 0.125) / 2) and gru4rec is None
 
 
+def test_texts_of_lists_are_compared_in_all_seeds_of_a_row_or_none(made, results) -> None:
+    for seed, value in ((2020, None), (2021, 0.5)):
+        lists = {"coverage@10": 0.25, "text_diversity@10": value}
+        results.add(made.gru4rec, "ml-100k", seed, lists=lists)
+        results.add(made.lstm, "ml-100k", seed, lists=lists | {"text_diversity@10": 0.5})
+    (board,) = read_boards(results.folder).boards
+    (grid,) = (one for one in grids(board) if one.title == "What the lists are made of")
+    assert [[cell.text for cell in row] for row in grid.rows] == [
+        ["LLMInterestLSTM", "0.250 ± 0.000", "0.500 ± 0.000"],
+        ["GRU4Rec", "0.250 ± 0.000", "–"],
+    ]
+
+
 def test_no_row_of_latex_begins_with_what_ends_a_row(made, results) -> None:
     r"""After ``\\`` an opening bracket begins a length, and an asterisk is swallowed."""
     for label in ("[text, id]", "*best*"):

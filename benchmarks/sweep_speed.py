@@ -18,7 +18,8 @@ overhead: trials of one epoch, one at a time; what passes between the end of one
 next that is not the trial's own time. Of trials that run at a time it tells nothing.
 asha: the sweep of tuning/llminterestlinear.yaml (space, points tried first, settings, 12 trials)
 under three seeds, without scheduler and with ASHA: epochs spent, and the best score. ASHA compares
-trials at 10, 30 and 90 epochs, a third goes on; the sweep's own, which waits for 20, saves less.
+trials at 10, 30 and 90 epochs, a third goes on; ``replays`` has what others would have spent and
+found, from the curves of the trials without scheduler, the sweep's own among them (20, half).
 With ``--work`` its trials are kept there, and a call that was stopped is gone on with by the next.
 
 Each part prints what it found, the target and whether it was met, and is written to
@@ -44,6 +45,7 @@ from typing import Any
 import yaml
 
 from recbole_llm.files import write_json
+from sections.halving import replays
 from sections.process import median_ratio, provenance
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +232,7 @@ def asha(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
     seeds = range(1 if small else 3)
     if small:
         sweep |= {"budget": {"trials": 2}, "settings": {"epochs": 3}}
-    found = []
+    found, whole = [], []
     for seed in seeds:
         one: dict[str, Any] = {"seed": seed}
         for name, scheduler in (("none", {"kind": "none"}), ("asha", ASHA)):
@@ -238,6 +240,8 @@ def asha(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
             tried, _ = tune(place, **sweep | {"seed": seed, "scheduler": scheduler})
             states = {"done"} if name == "none" else {"done", "pruned"}
             require(tried, number=sweep["budget"]["trials"], states=states)
+            if name == "none":
+                whole.append([[point["valid"] for point in trial["curve"]] for trial in tried])
             spent = sum(len(trial["curve"]) for trial in tried)
             one[name] = {"epochs": spent, "best_valid": max(trial["best"] for trial in tried)}
         one["share_of_epochs"] = one["asha"]["epochs"] / one["none"]["epochs"]
@@ -248,7 +252,7 @@ def asha(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
     told = (", ".join(f"{value:.1%}" for value in values) for values in (shares, losses))
     return {
         "file": SHIPPED.name, "trials": sweep["budget"]["trials"], "scheduler": ASHA,
-        "seeds": found,
+        "seeds": found, "replays": replays(whole, epochs=sweep["settings"]["epochs"]),
         "figure": "epochs {}, best lower by {}".format(*told),
         "target": f"each seed at most {SHARE:.0%} of the epochs, best lower by at most {LOSS:.0%}",
         "is_met": max(shares) <= SHARE and max(losses) <= LOSS,

@@ -155,6 +155,22 @@ def test_what_asha_saves_and_loses_on_a_sweep_that_is_shipped(
     assert found["is_met"] is is_met
 
 
+def test_asha_is_replayed_on_curves_that_are_whole(script) -> None:
+    """The second trial is behind at epoch 2 and ends there, though it would have been the best."""
+    from sections.halving import replayed, replays
+
+    curves = [[0.1, 0.2, 0.3, 0.4], [0.05, 0.06, 0.07, 0.5]]
+    how = {"reduction": 2, "epochs": 4}
+    for at_once in (1, 2):
+        assert replayed(curves, grace=2, at_once=at_once, **how) == (6, 0.4)
+    assert replayed(curves, grace=4, **how) == (8, 0.5)
+    assert replayed(curves[::-1], grace=2, **how) == (8, 0.5)  # nobody to compare the first with
+    made = {(one["grace_epochs"], one["reduction"]): one for one in replays([curves], epochs=4)}
+    assert made[3, 2]["share_of_epochs"] == [7 / 8]
+    assert made[3, 2]["loss_of_best"] == [pytest.approx(0.2)]
+    assert made[20, 4]["share_of_epochs"] == [1.0] and made[20, 4]["loss_of_best"] == [0.0]
+
+
 @pytest.mark.slow
 def test_a_call_that_was_stopped_is_gone_on_with(script, tmp_path: Path) -> None:
     sweep = {

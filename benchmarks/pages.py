@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from suite_pages import ROOT, ablations, causality, defaults, heads, transfer, tuning
-from sweep_pages import costs, sweeps
+from sweep_pages import costs, replays, sweeps
 
 LEAST_COSINE = 0.999  # of an encoder that is as good as float32
 
@@ -171,7 +171,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/recommend.md": {"recall": recalls},
     "docs/text_tuning.md": {"figures": tuning},
     "docs/transfer.md": {"figures": transfer},
-    "docs/tuning.md": {"sweeps": sweeps, "costs": costs},
+    "docs/tuning.md": {"sweeps": sweeps, "costs": costs, "replays": replays},
     "docs/updating.md": {"prequential": updating},
 }
 """By page, what stands between which marks."""

@@ -54,3 +54,21 @@ def costs() -> str:
         cells = [part["figure"], str(repeats), part["target"], "yes" if part["is_met"] else "no"]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def replays() -> str:
+    """Return the table of what other settings of ASHA would have spent and lost, by seed."""
+    file = ROOT / "results" / "sweep_speed.json"
+    found = json.loads(file.read_text(encoding="utf-8")).get("asha")
+    if found is None:
+        return "Not measured yet.\n"
+    lines = [
+        "| grace_epochs | reduction | share of the epochs | best lower by |",
+        "|---|---|---|---|",
+    ]
+    for one in found["replays"]:
+        cells = [str(one["grace_epochs"]), str(one["reduction"])]
+        for key, digits in (("share_of_epochs", 0), ("loss_of_best", 1)):
+            cells.append(", ".join(f"{100 * value:.{digits}f}" for value in one[key]) + " %")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from recbole_llm.model import softmax
 from recbole_llm.model.losses import (
     BPR,
     BinaryCrossEntropy,
+    Drawn,
     FullSoftmax,
     InterestMSE,
     Negatives,
@@ -63,7 +64,7 @@ def loss_of(name: str):
     if isinstance(loss, torch.nn.Module):
         return loss
     negatives = Negatives(how="uniform", number=2, counts=COUNTS)
-    negatives.draw = lambda targets: torch.tensor([2, 4])
+    negatives.draw = lambda targets: Drawn(torch.tensor([2, 4]))
     own = {"calibration": 0.5} if name == "BCE" else {}
     return loss(temperature=0.5, negatives=negatives, **own)
 

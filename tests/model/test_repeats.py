@@ -11,7 +11,14 @@ from torch.nn import functional
 
 from recbole_llm import load_run, run_recbole
 from recbole_llm.model import softmax
-from recbole_llm.model.losses import BPR, BinaryCrossEntropy, FullSoftmax, Negatives, SampledSoftmax
+from recbole_llm.model.losses import (
+    BPR,
+    BinaryCrossEntropy,
+    Drawn,
+    FullSoftmax,
+    Negatives,
+    SampledSoftmax,
+)
 from recbole_llm.model.repeats import RepeatBias, distinct
 
 HISTORY = torch.tensor([[3, 1, 3, 2], [2, 4, 0, 0]])
@@ -69,7 +76,7 @@ def test_drawn_items_and_targets_have_the_bias_too(monkeypatch, kind: Any) -> No
     interest, table, bias = parts()
     negatives = Negatives(how="uniform", number=4, counts=torch.ones(6))
     drawn, targets = torch.tensor([3, 1, 3, 5]), TARGETS[TARGETS > 0]
-    monkeypatch.setattr(negatives, "draw", lambda _: drawn)
+    monkeypatch.setattr(negatives, "draw", lambda _: Drawn(drawn))
     more = {"calibration": 0.0} if kind is BinaryCrossEntropy else {}
     loss = kind(temperature=1.0, negatives=negatives, **more)
     seen: dict[str, Tensor] = {}

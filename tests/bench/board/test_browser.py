@@ -267,4 +267,4 @@ def test_protocol_notes_and_figures_are_those_of_the_dataset(page: Page) -> None
     assert any("Reference: LLMInterestLSTM." in note for note in page.texts("#notes p"))
     loaded = "const i = document.querySelectorAll('figure img'); await Promise.all([...i].map("
     loaded += "(one) => { one.loading = 'eager'; return one.decode(); })); return i.length"
-    assert page.browser.execute_script(f"return (async () => {{ {loaded} }})()") == 7
+    assert page.browser.execute_script(f"return (async () => {{ {loaded} }})()") == 8

@@ -120,7 +120,8 @@ def test_rendering_twice_gives_the_same_bytes(small, tmp_path: Path) -> None:
     second = leaderboard(small.folder, tmp_path / "two", PYTHONHASHSEED="2", TZ="Asia/Tokyo")
     assert first == second
     stems = ("tradeoff", "seeds", "curves", "differences")
-    slices = [f"slice-{name}" for name in ("item_popularity", "history_length", "user.gender")]
+    cuts = ("item_popularity", "history_length", "user.gender", "weights")
+    slices = [f"slice-{name}" for name in cuts]
     assert first.keys() == {
         *("leaderboard.md", "leaderboard.csv", "leaderboard.tex", "index.html"),
         *(

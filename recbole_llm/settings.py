@@ -79,7 +79,7 @@ class Settings(BaseModel):
     text_cache_dir: str | None = None
     """Folder of the vector cache; the user's cache folder by default."""
     text_diversity: bool = False
-    """Whether the texts of any model's lists are compared; always of a model that reads texts."""
+    """Whether the texts of lists are compared for a sequence model that reads none, too."""
     text_control: Literal["none", "random", "shuffled"] = "none"
     """Control experiments: random vectors, or the vectors of other items."""
     whitening: Literal["none", "standard", "zca", "pca"] = "zca"

@@ -15,7 +15,7 @@ from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.page.content import board_content
 from recbole_llm.bench.runner import plan_facts
 from recbole_llm.bench.specs import expand
-from recbole_llm.bench.suite import read_suite
+from recbole_llm.bench.suite_file import read_suite
 from recbole_llm.bench.tables import csv_text, latex, markdown
 
 ROOT = Path(__file__).parents[1]

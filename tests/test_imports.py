@@ -265,6 +265,7 @@ BOARD = (
 NO_TORCH = (
     "bench.results",
     "bench.suite",
+    "bench.suite_file",
     "bench.specs",
     "bench.plan",
     "bench.sources",

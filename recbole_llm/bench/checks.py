@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_llm.bench.specs import RunSpec, expand
-from recbole_llm.bench.suite import Head, ModelRow, Suite, read_suite
+from recbole_llm.bench.suite import Head, ModelRow, Suite
+from recbole_llm.bench.suite_file import read_suite
 from recbole_llm.checks import problems_of
 from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file

@@ -9,7 +9,7 @@ import pytest
 
 from recbole_llm.bench.checks import check_suite
 from recbole_llm.bench.specs import expand
-from recbole_llm.bench.suite import read_suite
+from recbole_llm.bench.suite_file import read_suite
 from recbole_llm.errors import RequestError
 
 HEADS = {

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from recbole_llm.bench.specs import expand
-from recbole_llm.bench.suite import OF_A_MACHINE, read_suite
+from recbole_llm.bench.suite import OF_A_MACHINE
+from recbole_llm.bench.suite_file import read_suite
 from recbole_llm.errors import RequestError
 from recbole_llm.resume import FREE
 

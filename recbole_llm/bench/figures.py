@@ -120,25 +120,23 @@ def seed_spread(board: Board, rows: Sequence[Row]) -> Figure:
 
 
 def curves(board: Board, rows: Sequence[Row]) -> Figure:
-    """Draw the validation metric of every seed against the seconds since training began.
+    """Draw the validation metric against the seconds since training began.
 
-    Runs that were validated by another metric are named and not drawn.
+    A row's line is the mean of its seeds, as far as all of them have trained: one a seed of each
+    of twenty rows cannot be told apart. Runs validated by another metric are named and not drawn.
     """
-    table = _curves(board, rows)
-    labels = list(dict.fromkeys(line["label"] for line in table))
+    frame = _mean_curves(pd.DataFrame(_curves(board, rows)))
+    labels = list(frame["label"].unique())
     palette = dict(zip(labels, sns.husl_palette(len(labels), s=0.7, l=0.5), strict=True))
     figure, axes = _figure([], height=4.6)
-    frame = pd.DataFrame(table)
     sns.lineplot(
         frame,
         x="seconds",
         y="valid",
         hue="label",
         palette=palette,
-        units="seed",
         estimator=None,
-        lw=0.9,
-        alpha=0.8,
+        lw=1.1,
         legend=False,
         ax=axes,
     )
@@ -148,7 +146,9 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
     trained = [row.label for row in rows if any(run.facts.get("curve") for run in row.runs)]
     others = [name for name in trained if name not in labels]
     told = f"\nnot by {label} and not drawn: {'; '.join(others)}" if others else ""
-    axes.set(xlabel=f"Seconds since training began{told}", ylabel=f"Validation {label}")
+    axes.set(
+        xlabel=f"Seconds since training began, mean of seeds{told}", ylabel=f"Validation {label}"
+    )
     ends = frame.sort_values("seconds", kind="stable").groupby("label", sort=False).tail(1)
     ends = ends.sort_values("valid", kind="stable")
     colors = [palette[label] for label in ends["label"]]
@@ -240,6 +240,14 @@ def _curves(board: Board, rows: Sequence[Row]) -> list[dict[str, Any]]:
         for point in run.facts.get("curve") or ()
         if point["seconds"] > 0
     ]
+
+
+def _mean_curves(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over seeds of each row's points, of the epochs that all of them have."""
+    epochs = points.groupby(["label", "epoch"], sort=False)
+    seeds = epochs["seed"].nunique()
+    means = epochs[["seconds", "valid"]].mean()
+    return means[seeds == seeds.groupby("label").transform("max")].reset_index()
 
 
 def _label_right(

@@ -76,6 +76,24 @@ def test_gaps_and_curves_are_in_the_metric_of_the_board(made, make_results, tmp_
     assert axes.get_xlabel().endswith("not by NDCG@10 and not drawn: GRU4Rec")
 
 
+def test_a_curve_is_the_mean_of_seeds_as_far_as_all_of_them_trained(made, make_results, tmp_path):
+    """One line a row; the mean does not jump where a seed stops."""
+    results = make_results(tmp_path / "quick", num_users=60)
+    for seed, valid in ((2020, (0.1, 0.2)), (2021, (0.3, 0.4, 0.9))):
+        path = results.add(made.lstm, "ml-100k", seed)
+        facts = json.loads(path.read_text())
+        epochs = enumerate(valid)
+        curve = [
+            {"epoch": at, "seconds": (seed - 2019.0) * (at + 1), "valid": v} for at, v in epochs
+        ]
+        path.write_text(json.dumps(facts | {"curve": curve}))
+    results.write_plan()
+    (board,) = read_boards(results.folder).boards
+    (line,) = curves(board, board.rows).axes[0].lines
+    assert line.get_xdata() == pytest.approx([1.5, 3.0])
+    assert line.get_ydata() == pytest.approx([0.2, 0.3])
+
+
 def test_each_item_alike_is_of_all_seeds_of_a_row_or_none(made, results) -> None:
     """Old records have it in their ranks alone, which git lacks where they are large."""
     ndcg = {"ndcg@10": 0.125}

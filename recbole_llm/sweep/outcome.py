@@ -216,9 +216,10 @@ def cost_of(ledger: Ledger) -> dict[str, Any]:
 def write_best(path: Path, sweep: Sweep, winner: Winner, *, name: str, ledger: Ledger) -> None:
     """Write the YAML of settings that a suite's row can name as its ``best``."""
     cost = cost_of(ledger)
+    seeds = "1 seed" if len(winner.scores) == 1 else f"{len(winner.scores)} seeds"
     about = (
         f"Chosen by the sweep {name} on validation {sweep.metric}, "
-        f"{winner.mean:.4f} over {len(winner.scores)} seeds, from {sum(cost['trials'].values())} "
+        f"{winner.mean:.4f} over {seeds}, from {sum(cost['trials'].values())} "
         "trials. Written by recbole-llm tune; do not edit."
     )
     content = {"about": about, "model": sweep.model, "dataset": sweep.dataset}

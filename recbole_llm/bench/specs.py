@@ -112,6 +112,8 @@ def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:
         for dataset in suite.datasets:
             rows = []
             for label, row in suite.rows.items():
+                if row.rulers is not None and ruler not in row.rulers:
+                    continue
                 best, problem = _best(row, dataset, path)
                 problems += [f"models.{label}.best: {problem}"] if problem else []
                 common = suite.settings | suite.rulers.get(ruler or "", {})

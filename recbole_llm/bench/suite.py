@@ -76,6 +76,8 @@ class ModelRow(Strict):
     """The suite's by default."""
     datasets: Annotated[list[str], Field(min_length=1)] | None = None
     """The suite's by default."""
+    rulers: Annotated[list[str], Field(min_length=1)] | None = None
+    """The suite's by default."""
     settings: SettingsOf = {}
     """What differs from the model's defaults."""
     settings_on: dict[str, SettingsOf] = {}

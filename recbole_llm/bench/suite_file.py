@@ -58,6 +58,11 @@ def _name_problems(suite: Suite) -> list[str]:
     """Return which names of datasets and rows the suite does not have."""
     problems = _row_problems(suite) + _claim_problems(suite) + _rerank_problems(suite)
     for label, row in suite.models.items():
+        problems += [
+            f"models.{label}.rulers: {unknown_name('ruler of the suite', name, suite.rulers)}"
+            for name in row.rulers or ()
+            if name not in suite.rulers
+        ]
         if row.init_from is not None and row.init_from not in suite.sources:
             known = unknown_name("source of the suite", row.init_from, suite.sources)
             problems.append(f"models.{label}.init_from: {known}")
@@ -124,6 +129,10 @@ def _rerank_problems(suite: Suite) -> list[str]:
             if row.seeds is not None and row.seeds != its[: len(row.seeds)]:
                 problems.append(
                     f"{place}: {row.rerank} has the seeds {its}; use the first of them."
+                )
+            if not set(row.rulers or suite.rulers) <= set(base.rulers or suite.rulers):
+                problems.append(
+                    f"{place}: {row.rerank} has the rulers {base.rulers}; use no others."
                 )
             its_data = set(base.datasets or suite.datasets) - base.skip.keys()
             problems += [

@@ -86,3 +86,12 @@ def test_what_cannot_re_rank_is_refused(write_suite, toy_data, models, words) ->
     with pytest.raises(RequestError) as refusal:
         check_suite(write_suite(models=models), data_path=toy_data)
     assert words in str(refusal.value)
+
+
+def test_lists_of_another_ruler_are_not_there_to_re_rank(write_suite, toy_data) -> None:
+    models = rows()
+    models["LSTM"] = {**models["LSTM"], "rulers": ["R"]}
+    path = write_suite(models=models, rulers={"R": {}, "F": {"filter_seen": True}})
+    with pytest.raises(RequestError) as refusal:
+        check_suite(path, data_path=toy_data)
+    assert "rerank: LSTM has the rulers ['R']; use no others" in str(refusal.value)

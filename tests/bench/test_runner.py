@@ -95,9 +95,12 @@ def test_plan_writes_and_runs_nothing(bench, write_suite) -> None:
     assert "4 to run, one after another: an unknown time" in bench.out
 
 
-def test_the_plan_of_the_whole_suite_lies_beside_its_records(bench, write_suite) -> None:
+@pytest.mark.parametrize(
+    "chosen", [["--only=R toy LSTM", "--seeds=2"], ["--only=R toy LSTM, seed 2"]]
+)
+def test_the_plan_of_the_whole_suite_lies_beside_its_records(bench, write_suite, chosen) -> None:
     path = write_suite(rulers={"R": {}, "F": {"filter_seen": True}})
-    assert bench(path, "--only", "R toy LSTM", "--seeds=2") == 0
+    assert bench(path, *chosen) == 0
     assert [job.seed for job in bench.jobs] == [2]
     facts = read_plan(RESULTS)
     assert [facts[key] for key in ("suite", "about", "metric")] == ["toy", "Toys.", "ndcg@3"]

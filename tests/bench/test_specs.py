@@ -64,6 +64,16 @@ def test_each_ruler_has_runs_of_its_own(write_suite) -> None:
     assert len({run.path for run in runs}) == 4
 
 
+def test_a_row_is_run_by_its_rulers_alone(write_suite) -> None:
+    models = {"A": {"model": "SASRec"}, "B": {"model": "GRU4Rec", "rulers": ["F"]}}
+    path = write_suite(rulers={"R": {}, "F": {"filter_seen": True}}, seeds=[1], models=models)
+    assert [run.title for run in runs_of(path)] == ["R toy A", "F toy A", "F toy B"]
+    _, problems = read_suite(write_suite(rulers={"R": {}}, models=models))
+    assert problems == ["models.B.rulers: unknown ruler of the suite 'F'. Known: R."]
+    _, problems = read_suite(write_suite(models=models))
+    assert problems == ["models.B.rulers: unknown ruler of the suite 'F'. There are none."]
+
+
 def test_the_path_is_a_function_of_what_the_run_is(write_suite) -> None:
     model = {"model": "SASRec", "settings": {"b": 2, "a": [1, None]}}
     path = write_suite(seeds=[5], settings={}, models={"<script> & 中": model})
@@ -121,7 +131,7 @@ def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
     assert [p.partition(", received")[0] for p in problems] == [
         "seeds.0: must be greater than or equal to 0",
         "models.A: unknown key 'rol'. Did you mean 'role'? Known: best, datasets, init_from, "
-        "model, rerank, role, seeds, settings, settings_on, skip, top.",
+        "model, rerank, role, rulers, seeds, settings, settings_on, skip, top.",
         "models.B.role: must be 'model', 'control' or 'baseline'",
         "models.B.seeds: must be distinct",
         "models.C.model: is missing. Write it.",

@@ -28,6 +28,7 @@ from recbole_llm.job_child import train
 
 os.environ |= {**OWN_CLUSTER, TOKEN: "0" * 64}  # before any test imports Ray
 os.environ |= {COPIES_FOLDER: "0", CONNECTS_ANEW: "0"}
+os.environ |= {"RAY_worker_niceness": "0"}  # Ray's 15 leaves its tests nothing beside the others
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles every package anew
 torch.set_num_threads(1)  # the workers that run the tests fill the cores
 os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start

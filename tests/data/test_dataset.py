@@ -49,6 +49,7 @@ def true_last_items(ml_100k: Path) -> list[dict[str, str]]:
     return [{user: items[-k] for user, items in histories.items()} for k in (1, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normalize_all", "share"),
     [(False, 0.158), (True, 0.0042)],
@@ -66,6 +67,7 @@ def test_stock_order_gives_users_another_test_item_and_ours_none(
     assert wrong / ML_100K_USERS == pytest.approx(share, abs=0.0005)
 
 
+@pytest.mark.slow
 def test_stock_models_get_exact_order_through_our_commands(true_last_items) -> None:
     test, valid = true_last_items
     dataset = create_dataset(config_of("SASRec"))

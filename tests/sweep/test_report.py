@@ -75,6 +75,7 @@ def test_few_or_equal_trials_tell_nothing(sweep, ledger: Ledger) -> None:
     assert importances(sweep(space=SPACE), equal.trials()) is None
 
 
+@pytest.mark.slow
 def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger, report: Path) -> None:
     """Its importances are noise; the report says so, and a figure of an earlier one goes."""
     (ledger.folder / "noise" / TRIALS).mkdir(parents=True)

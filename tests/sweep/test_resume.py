@@ -142,6 +142,7 @@ def fails(error: Exception, *, when: Callable[[dict], bool]) -> Callable[..., No
 GRID = {"searcher": "grid", "budget": {}, "space": {"num_layers": {"choice": [1, 2]}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory."), TrialTimeoutError("budget.trial_hours: over")],

@@ -17,12 +17,18 @@ def dataset_config_file(dataset: str) -> Path | None:
     """
     family, dash, _ = dataset.partition("-")
     stem = family if dash and family in FAMILIES else dataset
+    files = (folder / f"{stem}.yaml" for folder in _folders())
+    return next((file for file in files if file.is_file()), None)
+
+
+def described_datasets() -> list[str]:
+    """Return the names of the datasets that we have a YAML of."""
+    return sorted({file.stem for folder in _folders() for file in folder.glob("*.yaml")})
+
+
+def _folders() -> tuple[Path, Path]:
     package = Path(recbole_llm.__file__).parent
-    for folder in (package.parent / "dataset_configs", package / "dataset_configs"):
-        file = folder / f"{stem}.yaml"
-        if file.is_file():
-            return file
-    return None
+    return package.parent / "dataset_configs", package / "dataset_configs"
 
 
 def about(dataset: str) -> dict[str, str]:

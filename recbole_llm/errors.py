@@ -64,14 +64,18 @@ def first_line(error: Exception) -> str:
     return f"{lines[0][:200].rstrip('.')}." if lines else f"{type(error).__name__}."
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with up to three names like a given one, behind a space; "" without any."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
+    names = " or ".join(repr(lowered[match]) for match in close)
+    return f" Did you mean {names}?" if names else ""
+
+
 def unknown_name(what: str, name: str, known: Iterable[str], *, list_known: bool = True) -> str:
     """Return the message for a name that is not in a table, with up to three suggestions."""
     names = sorted(known)
-    lowered = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
-    message = f"unknown {what} {name!r}."
-    if close:
-        message += " Did you mean " + " or ".join(repr(lowered[match]) for match in close) + "?"
+    message = f"unknown {what} {name!r}.{did_you_mean(name, names)}"
     if list_known:
         message += f" Known: {', '.join(names)}." if names else " There are none."
     return message

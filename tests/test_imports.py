@@ -111,6 +111,7 @@ OURS = {
         "pages",
     },
     "quick_start": {
+        "dataset_yaml",
         "errors",
         "files",
         "run_dir",

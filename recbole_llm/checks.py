@@ -22,6 +22,7 @@ from recbole_llm.feature_checks import (
     feature_problems,
     file_problems,
     foreign_problems,
+    similarity_problems,
     tuning_problems,
 )
 from recbole_llm.hardware import has_compiler
@@ -126,7 +127,8 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
     problems += [] if model in CLASSIFIERS else encoder_problems(settings)
     if model in MODELS:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
-        problems += tuning_problems(settings) + _compile_problems(settings)
+        problems += tuning_problems(settings) + similarity_problems(settings)
+        problems += _compile_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
         if settings.get("repeat_bias") and not learns_windows(model, settings.get("training")):
@@ -256,7 +258,7 @@ def check_file(path: Path) -> None:
         problems.append(unknown_name("model", str(model), known, list_known=False))
     sound = without_bad(settings, problems)
     problems += metric_problems(sound) + feature_problems(sound)
-    problems += encoder_problems(sound) + tuning_problems(sound)
+    problems += encoder_problems(sound) + tuning_problems(sound) + similarity_problems(sound)
     problems += eval_problems(sound) if "eval_args" in sound else []
     if model is not None and model not in MODELS:
         problems += foreign_problems(sound, model=str(model))

@@ -17,10 +17,10 @@ OF_LANGUAGE_MODELS = (
 
 OURS_ALONE = (
     "modalities", "adaptor", "fusion", "text_tuning", "propensity_weighting", "propensity_power",
-    "propensity_clip", "popularity_adjustment", "interest_combination", "interest_pooling",
-    "compile_evolution", "label_smoothing", "num_negatives", "negative_sampling",
-    "gbce_calibration", "augmentation_rate", "adversarial_epsilon", "contrastive_views",
-    "contrastive_temperature",
+    "propensity_clip", "popularity_adjustment", "similarity_bias", "interest_combination",
+    "interest_pooling", "compile_evolution", "label_smoothing", "num_negatives",
+    "negative_sampling", "gbce_calibration", "augmentation_rate", "adversarial_epsilon",
+    "contrastive_views", "contrastive_temperature",
 )  # fmt: skip
 
 
@@ -120,6 +120,36 @@ def tuning_problems(settings: Mapping[str, Any]) -> list[str]:
         )
     if how in ("lora", "prefix") and importlib.util.find_spec("peft") is None:
         problems.append(f"text_tuning: {how} needs peft. {how_to_install('lora')}")
+    return problems
+
+
+def similarity_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return why texts cannot be compared as similarity_bias would, if it is on."""
+    if not settings.get("similarity_bias"):
+        return []
+    chosen = settings.get("item_features")
+    features = [chosen] if isinstance(chosen, str) else chosen or ["text"]
+    problems = []
+    if "text" not in features:
+        problems.append(
+            f"similarity_bias: compares texts, and item_features is {features}. Add text there, or "
+            "leave it out."
+        )
+    if not settings.get("repeat_bias"):
+        problems.append(
+            "similarity_bias: what is most like the last item is that item itself. Set "
+            "repeat_bias: true, which learns whether it comes back."
+        )
+    if (how := settings.get("text_tuning") or "frozen") != "frozen":
+        problems.append(
+            f"similarity_bias: compares vectors that stay as they are, received text_tuning {how}. "
+            "Use frozen."
+        )
+    if settings.get("loss_type") == "MSE":
+        problems.append(
+            "similarity_bias: is learned by comparing items, which loss_type MSE does not. Use "
+            "another loss."
+        )
     return problems
 
 

@@ -126,6 +126,8 @@ class Settings(BaseModel):
     """Scores are lowered by so many times log(1 + training count); below 0 they are raised."""
     repeat_bias: bool = False
     """Whether a learned number is added to the scores of items that were read (docs/repeats.md)."""
+    similarity_bias: bool = False
+    """Whether items with texts like the last item's gain in score (docs/similarity.md)."""
     scoring: Literal["inner", "cosine"] = "inner"
     """Whether interests and items are compared by inner product or by cosine."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)

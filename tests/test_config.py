@@ -356,6 +356,9 @@ def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
         config_of(**settings)
 
 
+SIMILAR = "repeat_bias: true\nsimilarity_bias: true\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -368,6 +371,11 @@ def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
         ("text_encoder: tfidf\ntext_pooling: cls\n", "text_pooling: is for language models"),
         ("text_tuning: last_layers\nitem_features: id\n", "text_tuning: last_layers trains the"),
         ("model: SASRec\npopularity_adjustment: 0.5\n", "popularity_adjustment: is for our models"),
+        ("model: SASRec\nsimilarity_bias: true\n", "similarity_bias: is for our models"),
+        ("similarity_bias: true\n", "Set repeat_bias: true"),
+        (f"{SIMILAR}item_features: id\n", "similarity_bias: compares texts"),
+        (f"{SIMILAR}text_tuning: last_layers\n", "similarity_bias: compares vectors that stay"),
+        (f"{SIMILAR}loss_type: MSE\n", "which loss_type MSE does not"),
     ],
 )
 def test_check_finds_what_a_run_would(tmp_path: Path, text: str, words: str) -> None:

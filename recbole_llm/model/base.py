@@ -6,6 +6,7 @@ Letters: B batch, L or T history length, P positions with a target, N items, H i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -113,8 +114,8 @@ class InterestModel(SequentialRecommender):
 
     def interest_of(self, items: Tensor) -> Tensor:
         """Return the interest after each item vector of histories, both ``(B, L, H)``."""
-        items = self.input_dropout(self.noise(items))
-        return self.compared(self.combination(self.evolution(items), items))
+        own = self.input_dropout(self.noise(self.items.own(items)))
+        return self.items.joined(self.compared(self.combination(self.evolution(own), own)), items)
 
     def resume(self, items: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """Read more of a history in evaluation, in O(1) an item, where the evolution can.
@@ -127,9 +128,11 @@ class InterestModel(SequentialRecommender):
             The interest after each item, ``(B, L, H)``, as :meth:`interest` gives it for the whole
             history, and the past with these items in it.
         """
-        past = Past.none(items) if past is None else past
-        current, now = self.evolution.resume(items, past)
-        return self.compared(self.combination(current, items, past)), now
+        own = self.items.own(items)
+        past = Past.none(own) if past is None else past
+        current, now = self.evolution.resume(own, past)
+        states = self.compared(self.combination(current, own, past))
+        return self.items.joined(states, items), now
 
     def compared(self, states: Tensor) -> Tensor:
         """Return interests as they are compared with candidates."""
@@ -137,7 +140,10 @@ class InterestModel(SequentialRecommender):
 
     def candidates(self, table: Tensor) -> Tensor:
         """Return the vectors ``(N, H)`` that interests are compared with."""
-        return functional.normalize(table, dim=-1) if self.is_cosine else table
+        if not self.is_cosine:
+            return table
+        own = functional.normalize(self.items.own(table), dim=-1)
+        return torch.cat([own, table[:, self.items.size :]], 1)
 
     def last_interest(self, interaction: Interaction, table: Tensor) -> Tensor:
         """Return the interest after the last item of each history, ``(B, H)``."""
@@ -155,7 +161,10 @@ class InterestModel(SequentialRecommender):
             misled = self.interest(batch.history, moved)
             loss = loss + self.adversarial_weight * self.target_loss(misled, moved, batch)
         if self.contrastive_weight:
-            apart = self.contrast(states, batch, read=lambda ids: self.interest(ids, table))
+            own = self.items.own
+            apart = self.contrast(
+                own(states), batch, read=lambda ids: own(self.interest(ids, table))
+            )
             loss = loss + self.contrastive_weight * apart
         return loss
 
@@ -169,6 +178,9 @@ class InterestModel(SequentialRecommender):
         if self.known is not None:
             candidates, wanted = self.known(candidates, wanted)
             weights = None if weights is None else weights[self.known.rows]
+        if read is not None and self.items.similarity is not None:
+            similar = self.items.similarity.before(history[has_target], candidates)
+            read = replace(read, similar=similar.divided_by(self.temperature))
         return self.loss(states[has_target], candidates, wanted, weights, read)
 
     def calculate_loss(self, interaction: Interaction | WindowBatch) -> Tensor:

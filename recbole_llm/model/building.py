@@ -24,6 +24,7 @@ from recbole_llm.model.losses import (
 )
 from recbole_llm.model.propensity import TargetWeights
 from recbole_llm.model.repeats import RepeatBias
+from recbole_llm.model.similarity import TextSimilarity
 from recbole_llm.settings import Settings
 
 
@@ -66,12 +67,15 @@ def build_items(
         )
         for name, table in tables.items()
     ]
+    place = list(tables).index("text") if settings.similarity_bias else None
+    similarity = None if place is None else TextSimilarity(tables["text"], place=place)
     return ItemRepresentation(
         num_items=num_items,
         size=size,
         features=features,
         use_id="id" in settings.features,
         fusion=settings.fusion,
+        similarity=similarity,
     )
 
 

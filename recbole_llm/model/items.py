@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_llm.model.kept import KeptTable
+from recbole_llm.model.similarity import TextSimilarity
 
 
 class ByteDropout(nn.Dropout):
@@ -96,14 +97,16 @@ class Fusion(nn.Module):
 class ItemRepresentation(KeptTable):
     """Item vectors as the fusion of given vectors and a learned id embedding.
 
-    ``table()``, ``(N, H)``, is computed once a step and once an evaluation; padding is zero.
+    ``table()``, ``(N, H)``, is computed once a step and once an evaluation; padding is zero. With a
+    similarity of texts H is more than the fusion's size, by the size of text vectors.
 
     Args:
         num_items: N, padding included.
-        size: H.
+        size: H, without the entries of similarity.
         features: The vectors given, each with its adaptor.
         use_id: Whether each item also has a learned vector of its own, the last feature.
         fusion: ``sum``, ``concat`` or ``gate``.
+        similarity: What compares texts, if something does.
     """
 
     def __init__(
@@ -114,8 +117,10 @@ class ItemRepresentation(KeptTable):
         features: Iterable[VectorFeature],
         use_id: bool,
         fusion: str = "sum",
+        similarity: TextSimilarity | None = None,
     ) -> None:
         super().__init__()
+        self.size, self.similarity = size, similarity
         self.features = nn.ModuleList(features)
         self.embedding = nn.Embedding(num_items, size, padding_idx=0) if use_id else None
         if self.embedding is not None:
@@ -141,7 +146,23 @@ class ItemRepresentation(KeptTable):
     def _fused(self, parts: list[Tensor]) -> Tensor:
         if self.embedding is not None:
             parts.append(self.embedding.weight)
-        return functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero
+        own = functional.pad(self.fusion(parts)[1:], (0, 0, 1, 0))  # row 0 stays zero
+        return own if self.similarity is None else torch.cat([own, self.similarity.units], 1)
+
+    def own(self, vectors: Tensor) -> Tensor:
+        """Return item vectors ``(..., H)`` without the entries of similarity."""
+        return vectors[..., : self.size]
+
+    def joined(self, states: Tensor, items: Tensor) -> Tensor:
+        """Return interests with the entries of similarity, ``(..., H)``.
+
+        Args:
+            states: Without them.
+            items: The vectors of the items that were read last, ``(..., H)``.
+        """
+        if self.similarity is None:
+            return states
+        return torch.cat([states, self.similarity.weight * items[..., self.size :]], -1)
 
     def zero_ids_but(self, known: Tensor) -> None:
         """Set the learned vectors of all items but these to zero, as :meth:`unseen` has them.
@@ -174,7 +195,11 @@ class ItemRepresentation(KeptTable):
         parts = [feature.adaptor(vectors) for feature, vectors in zip(features, given, strict=True)]
         if self.embedding is not None:
             parts.append(self.embedding(ids))
-        return self.fusion(parts)
+        own = self.fusion(parts)
+        if self.similarity is None:
+            return own
+        units = functional.normalize(given[self.similarity.place], dim=1)
+        return torch.cat([own, units], 1)
 
     @staticmethod
     def lookup(table: Tensor, ids: Tensor) -> Tensor:

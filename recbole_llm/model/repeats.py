@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_llm.model.similarity import Similar
+
 
 class RepeatBias(nn.Module):
     """A learned number that is added to the scores of the items that were read.
@@ -75,12 +77,15 @@ class Read:
         window: The window of each target, ``(P,)``.
         last: The last place in it that was read, ``(P,)``.
         bias: A scalar.
+        similar: How alike the texts of all items are to what was read last, if that counts; losses
+            that do not ask for it find the same in the vectors.
     """
 
     history: Tensor
     window: Tensor
     last: Tensor
     bias: Tensor
+    similar: Similar | None = None
 
     def items(self, part: slice = slice(None)) -> Tensor:
         """Return the items read before some targets, each once, the others 0, ``(p, T)``."""

@@ -38,7 +38,13 @@ def cross_entropy(
         rows = min(rows, CPU_ROWS)
     if read is not None:
         counted = torch.ones_like(interest[:, 0]) if weights is None else weights[targets]
-        sums: Tensor = ReadSoftmax.apply(interest, table, read.bias, targets, counted, read, rows)
+        alike = read.similar
+        if alike is not None:  # whose entries of the vectors cost three products of their size
+            size = table.shape[1] - alike.units.shape[1]
+            interest, table = interest[:, :size], table[:, :size]
+        weight = interest.new_zeros(()) if alike is None else alike.weight
+        numbers = torch.stack([read.bias, weight])
+        sums: Tensor = ReadSoftmax.apply(interest, table, numbers, targets, counted, read, rows)
         return sums / len(targets)
     table, targets = table[1:], targets - 1  # padding is no candidate
     weights = None if weights is None else weights[1:]
@@ -72,7 +78,7 @@ def _summed(interest: Tensor, table: Tensor, targets: Tensor, weights: Tensor | 
 
 
 class ReadSoftmax(torch.autograd.Function):
-    """The sum of cross-entropies under a softmax whose scores have a bias of what was read.
+    """The sum of cross-entropies under a softmax whose scores have a part by what was read.
 
     Scores are made for ``rows`` targets at a time, and their gradients with them, so that memory
     does not grow with P times N and gradients can be asked for twice.
@@ -83,7 +89,7 @@ class ReadSoftmax(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx,
         interest: Tensor,
         table: Tensor,
-        bias: Tensor,
+        numbers: Tensor,
         targets: Tensor,
         weights: Tensor,
         read: Read,
@@ -95,19 +101,22 @@ class ReadSoftmax(torch.autograd.Function):
             ctx: Keeps the gradients.
             interest: ``(P, H)``, divided by the temperature.
             table: ``(N, H)``; row 0, padding, is no candidate.
-            bias: A scalar, that of ``read``.
+            numbers: The bias of what was read, and what cosines of texts are scaled by, ``(2,)``.
             targets: ``(P,)``.
             weights: What each target counts for, ``(P,)``.
             read: What was read before them.
             rows: Targets at a time.
         """
         to_interest, to_table = torch.empty_like(interest), torch.zeros_like(table)
-        total, to_bias = interest.new_zeros(()), torch.zeros_like(bias)
+        total, to_numbers = interest.new_zeros(()), torch.zeros_like(numbers)
         for begin in range(0, len(targets), rows):
             part = slice(begin, begin + rows)
             items, target = read.items(part), targets[part, None]
             scores = interest[part] @ table.T  # (p, N)
-            scores.scatter_add_(1, items, bias.expand(items.shape))
+            scores.scatter_add_(1, items, numbers[0].expand(items.shape))
+            cosines = None if read.similar is None else read.similar.cosines(part)
+            if cosines is not None:
+                scores.addcmul_(cosines, numbers[1])
             scores[:, 0] = -torch.inf
             logs = scores.log_softmax(1)
             total -= (logs.gather(1, target)[:, 0] * weights[part]).sum()
@@ -116,11 +125,13 @@ class ReadSoftmax(torch.autograd.Function):
             slope *= weights[part, None]
             to_interest[part] = slope @ table
             to_table.addmm_(slope.T, interest[part])
-            to_bias += slope.gather(1, items).sum()
-        ctx.save_for_backward(to_interest, to_table, to_bias)
+            to_numbers[0] += slope.gather(1, items).sum()
+            if cosines is not None:
+                to_numbers[1] += torch.dot(slope.view(-1), cosines.view(-1))
+        ctx.save_for_backward(to_interest, to_table, to_numbers)
         return total
 
     @staticmethod
     def backward(ctx, *slopes: Tensor):  # type: ignore[no-untyped-def]
-        """Return the gradients of interests, table and bias."""
+        """Return the gradients of interests, table and the two numbers."""
         return (*(slopes[0] * one for one in ctx.saved_tensors), None, None, None, None)

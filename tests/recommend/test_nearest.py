@@ -25,7 +25,9 @@ def recall(found: torch.Tensor, exact: torch.Tensor) -> float:
     return (found[:, :, None] == exact[:, None]).any(1).float().mean().item()
 
 
-@pytest.mark.parametrize("settings", [{}, {"repeat_bias": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"repeat_bias": True}, {"repeat_bias": True, "similarity_bias": True}]
+)
 def test_a_small_catalogue_is_found_whole(trained, shop, settings) -> None:
     run = trained(**settings)
     exact, near = (Recommender.load(run, approximate=flag) for flag in (False, True))
@@ -39,7 +41,9 @@ def test_a_small_catalogue_is_found_whole(trained, shop, settings) -> None:
             assert order == sorted(order, reverse=True)
 
 
-@pytest.mark.parametrize("settings", [{}, {"repeat_bias": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"repeat_bias": True}, {"repeat_bias": True, "similarity_bias": True}]
+)
 def test_texts_are_answered_too(trained, shop, settings) -> None:
     run = trained(**settings)
     near = Recommender.load(run, approximate=True)

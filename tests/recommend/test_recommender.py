@@ -42,6 +42,7 @@ def scores(found) -> np.ndarray:
         ("LLMInterestLSTM", {"scoring": "cosine", "temperature": 0.1, "filter_seen": True}),
         ("LLMInterestLSTM", ADJUSTED),
         ("LLMInterestLSTM", {"repeat_bias": True}),
+        ("LLMInterestLSTM", {"repeat_bias": True, "similarity_bias": True}),
         ("LastItemTextKNN", {}),
     ],
 )

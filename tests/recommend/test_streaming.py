@@ -18,6 +18,7 @@ MODELS = [
     ("LLMInterestLSTM", {}),
     ("LLMInterestLSTM", LONG),
     ("LLMInterestLSTM", {"repeat_bias": True}),
+    ("LLMInterestLSTM", {"repeat_bias": True, "similarity_bias": True}),
     ("LastItemTextKNN", {}),
 ]
 

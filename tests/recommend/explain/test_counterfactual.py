@@ -16,6 +16,7 @@ MODELS = [
     ("LLMInterestLinear", {"scoring": "cosine", "temperature": 0.1}),
     ("LLMInterestTransformer", {}),
     ("LLMInterestLSTM", {"repeat_bias": True}),
+    ("LLMInterestLSTM", {"repeat_bias": True, "similarity_bias": True}),
     ("LLMInterestLSTM", {"popularity_adjustment": 2.0, "propensity_weighting": "snips"}),
 ]
 

@@ -258,7 +258,8 @@ def check_file(path: Path) -> None:
         problems.append(unknown_name("model", str(model), known, list_known=False))
     sound = without_bad(settings, problems)
     problems += metric_problems(sound) + feature_problems(sound)
-    problems += encoder_problems(sound) + tuning_problems(sound) + similarity_problems(sound)
+    problems += encoder_problems(sound) + tuning_problems(sound)
+    problems += similarity_problems(sound) if model is None or model in MODELS else []
     problems += eval_problems(sound) if "eval_args" in sound else []
     if model is not None and model not in MODELS:
         problems += foreign_problems(sound, model=str(model))

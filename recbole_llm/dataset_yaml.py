@@ -22,8 +22,9 @@ def dataset_config_file(dataset: str) -> Path | None:
 
 
 def described_datasets() -> list[str]:
-    """Return the names of the datasets that we have a YAML of."""
-    return sorted({file.stem for folder in _folders() for file in folder.glob("*.yaml")})
+    """Return the names of the datasets that have a YAML of ours to themselves."""
+    names = {file.stem for folder in _folders() for file in folder.glob("*.yaml")}
+    return sorted(names - set(FAMILIES))
 
 
 def _folders() -> tuple[Path, Path]:

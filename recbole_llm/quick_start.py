@@ -19,7 +19,7 @@ from recbole.utils import set_color
 from recbole_llm.build import build_model, prepare, trainer_class
 from recbole_llm.compat import environment_table
 from recbole_llm.config import LLMConfig
-from recbole_llm.dataset_yaml import described_datasets
+from recbole_llm.dataset_yaml import dataset_config_file, described_datasets
 from recbole_llm.errors import RequestError, RunDirError, did_you_mean
 from recbole_llm.files import write_json
 from recbole_llm.launch import refuse_too_many, run_in_processes
@@ -128,11 +128,11 @@ def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
     """Make the run's directory and write its configuration, if there is data to run on."""
     if not Path(config["data_path"]).is_dir():
         name = config["dataset"]
-        names = described_datasets()
+        is_ours = dataset_config_file(name) is not None
         raise RequestError(
             f"data_path: {config['data_path']} is no folder. Name the one that holds {name}.inter, "
             "or its parent; ml-100k alone needs none."
-            + ("" if name in names else did_you_mean(name, names))
+            + ("" if is_ours else did_you_mean(name, described_datasets()))
         )
     source = find_source(config)
     if config["run_dir"] is None:

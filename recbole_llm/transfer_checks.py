@@ -12,7 +12,7 @@ from recbole_llm.settings import WORD_COUNTS, Settings
 SHAPES = (
     "embedding_size", "hidden_size", "num_layers", "n_heads", "adaptor", "adaptor_hidden_size",
     "adaptor_experts", "fusion", "interest_pooling", "interest_combination", "scoring",
-    "whitening", "whitening_dim",
+    "whitening", "whitening_dim", "similarity_bias",
 )  # fmt: skip
 READING = (
     "text_encoder", "text_revision", "text_pooling", "text_max_length", "text_prompt",

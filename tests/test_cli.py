@@ -20,6 +20,7 @@ from recbole_llm.cli import main, run_recbole_command
         (["--model=LLMInterestLSTN", "--dataset=ml-100k"], "'LLMInterestLSTM'"),
         (["--model=LLMInterestLSTM", "--dataset=nowhere"], "nowhere.inter"),
         (["--model=LLMInterestLSTM", "--dataset=ml100k"], "mean 'ml-100k'"),
+        (["--model=BPR", "--dataset=amazon2018-Video_Games"], "ml-100k alone needs none.\n"),
         (["--model=LLMInterestLSTM"], "dataset: not given"),
         (["--model=SASRec", "--dataset=ml-100k", "--config_files=none.yaml"], "none.yaml"),
         (["--model=SASRec", "--dataset=ml-100k", "--seed=1", "--seed=2"], "given twice"),
@@ -30,7 +31,7 @@ from recbole_llm.cli import main, run_recbole_command
 def test_a_wrong_request_is_one_message_and_exit_code_2(argv, words: str, capsys) -> None:
     assert run_recbole_command(argv) == 2
     captured = capsys.readouterr()
-    assert words in captured.err.splitlines()[-1] and "Traceback" not in captured.err
+    assert words in captured.err.splitlines(keepends=True)[-1] and "Traceback" not in captured.err
     assert captured.out == ""
 
 

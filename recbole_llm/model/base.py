@@ -25,7 +25,7 @@ from recbole_llm.model.building import build_items, build_loss, build_repeats, b
 from recbole_llm.model.evolution import Combination, Evolution, Past, SequenceDropout
 from recbole_llm.model.items import ItemRepresentation, VectorFeature
 from recbole_llm.model.known import KnownItems
-from recbole_llm.model.losses import item_scores
+from recbole_llm.model.losses import FullSoftmax, item_scores
 from recbole_llm.model.propensity import popularity_offset
 from recbole_llm.model.repeats import with_repeats
 from recbole_llm.model.robust import Contrast, ItemNoise, adversarial_table
@@ -157,7 +157,9 @@ class InterestModel(SequentialRecommender):
         states = self.interest(batch.history, table)  # (B, T, H)
         loss = self.target_loss(states, table, batch)
         if self.adversarial_weight:  # dropout of the table is shared; all else is drawn again
-            moved = adversarial_table(table, loss=loss, epsilon=self.adversarial_epsilon)
+            moved = adversarial_table(
+                table, loss=loss, epsilon=self.adversarial_epsilon, size=self.items.size
+            )
             misled = self.interest(batch.history, moved)
             loss = loss + self.adversarial_weight * self.target_loss(misled, moved, batch)
         if self.contrastive_weight:
@@ -178,8 +180,9 @@ class InterestModel(SequentialRecommender):
         if self.known is not None:
             candidates, wanted = self.known(candidates, wanted)
             weights = None if weights is None else weights[self.known.rows]
-        if read is not None and self.items.similarity is not None:
-            similar = self.items.similarity.before(history[has_target], candidates)
+        texts = self.items.similarity if isinstance(self.loss, FullSoftmax) else None
+        if read is not None and texts is not None:
+            similar = texts.before(history[has_target], candidates)
             read = replace(read, similar=similar.divided_by(self.temperature))
         return self.loss(states[has_target], candidates, wanted, weights, read)
 

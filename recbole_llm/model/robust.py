@@ -41,7 +41,9 @@ class ItemNoise(nn.Module):
         return items + self.share * size * torch.randn_like(items)
 
 
-def adversarial_table(table: Tensor, *, loss: Tensor, epsilon: float) -> Tensor:
+def adversarial_table(
+    table: Tensor, *, loss: Tensor, epsilon: float, size: int | None = None
+) -> Tensor:
     """Return the item vectors moved to where the loss grows fastest (FGM).
 
     Each moves by the same length along its own gradient, as in APR (He et al., 2018, arXiv
@@ -53,12 +55,14 @@ def adversarial_table(table: Tensor, *, loss: Tensor, epsilon: float) -> Tensor:
         table: The item vectors, ``(N, H)``, of which ``loss`` is a function.
         loss: A scalar; its graph is kept.
         epsilon: Length of a move, relative to the root mean square of the vectors' norms.
+        size: The first entries that move, and whose norms count; all by default.
     """
     with torch.autocast(table.device.type, enabled=False):  # the loss's graph has its precisions
         (slope,) = torch.autograd.grad(loss * GRADIENT_SCALE, table, retain_graph=True)
-    direction = functional.normalize(slope[1:].float(), dim=-1)  # (N - 1, H)
-    length = table[1:].detach().float().square().sum(-1).mean().sqrt()
-    return table + functional.pad(epsilon * length * direction, (0, 0, 1, 0))
+    direction = functional.normalize(slope[1:, :size].float(), dim=-1)  # (N - 1, size)
+    length = table[1:, :size].detach().float().square().sum(-1).mean().sqrt()
+    rest = table.shape[1] - direction.shape[1]
+    return table + functional.pad(epsilon * length * direction, (0, rest, 1, 0))
 
 
 class Contrast(nn.Module):

@@ -6,6 +6,7 @@ Letters: N items (row 0 is padding), D text-vector size, P positions with a targ
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,9 @@ class TextSimilarity(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self._kept: Tensor | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}  # a copy makes its own
+
     @property
     def size(self) -> int:
         """D."""
@@ -51,7 +55,8 @@ class TextSimilarity(nn.Module):
         units = table[:, -self.size :].detach().float()
         if len(units) ** 2 > MOST_KEPT:
             return Similar(last, self.weight, units)
-        if self._kept is None or len(self._kept) != len(units):
+        kept = self._kept
+        if kept is None or (len(kept), kept.device) != (len(units), units.device):
             with torch.autocast(units.device.type, enabled=False):
                 self._kept = units @ units.T  # text vectors do not change
         return Similar(last, self.weight, units, self._kept)

@@ -67,6 +67,13 @@ def test_a_linear_loss_moves_each_item_along_its_own_slope() -> None:
     assert grown.item() == pytest.approx(0.1 * 5 * (2 + 5))
 
 
+def test_entries_behind_the_size_stay_and_do_not_count() -> None:
+    table = torch.tensor([[0.0, 0.0], [3.0, 9.0], [-5.0, 9.0]], requires_grad=True)
+    moved = adversarial_table(table, loss=table.sum(), epsilon=0.2, size=1)
+    length = 0.2 * math.sqrt((9 + 25) / 2)
+    assert torch.allclose(moved, table + torch.tensor([[0.0, 0], [length, 0], [length, 0]]))
+
+
 def test_the_length_of_a_move_is_relative_to_the_rms_norm() -> None:
     table = torch.tensor([[0.0], [1.0], [7.0]], requires_grad=True)
     for scale in (1e-4, 1.0, 1e4):  # of the loss, on which the move does not depend

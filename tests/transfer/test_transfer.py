@@ -83,6 +83,17 @@ def test_repeats_are_counted_anew(run, source: Path) -> None:
     assert begin == expected != weights_of(learned)[f"{WEIGHT}repeats.value"]
 
 
+def test_the_worth_of_similar_texts_is_taken_over(run, source: Path) -> None:
+    both = {"repeat_bias": True, "similarity_bias": True}
+    learned = run("a", **both, learning_rate=0.1, epochs=1)["run_dir"]
+    name = f"{WEIGHT}items.similarity.weight"
+    number = weights_of(learned)[name]
+    found = weights_of(run("b", init_from=learned, **both, epochs=0)["run_dir"])
+    assert found[name] == number != 1.0
+    with pytest.raises(RequestError, match="similarity_bias: the source has False, received True"):
+        run("b", init_from=str(source), **both, epochs=0)
+
+
 def test_vectors_of_ids_stay_behind_and_begin_anew(run, source: Path) -> None:
     both = run("a", item_features=["text", "id"], epochs=1, eval_step=1)
     plain = run("b", init_from=both["run_dir"], epochs=0)

@@ -173,9 +173,8 @@ class Atlas:
 
     def _nearest_items(self, interests: Tensor) -> Iterator[tuple[list[float], list[int]]]:
         """Yield scores and ids of the nearest items, seen ones among them, as a list's."""
-        compared = self.recommender.model.compared(interests)
         length = min(NEAREST, len(self.recommender.items) - 1)
-        for tile in torch.split(compared, TILE):
+        for tile in torch.split(interests, TILE):
             scores, ids = top_items(tile, self.recommender.candidates, seen=None, length=length)
             yield from zip(scores.tolist(), ids.tolist(), strict=True)
 

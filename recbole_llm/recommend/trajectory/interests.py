@@ -26,9 +26,9 @@ def follow(recommender: Recommender, rows: Tensor) -> dict[str, Tensor]:
         rows: The history as rows of its item table, ``(T,)``.
 
     Returns:
-        ``(T, H)`` each: ``current``, what the evolution predicts; ``long_term``, the mean of the
-        item vectors; and where ``interest_combination`` makes of both what is ranked by,
-        ``combined``.
+        ``(T, H)`` each, as they are compared with items: ``current``, what the evolution predicts;
+        ``long_term``, the mean of the item vectors; and where ``interest_combination`` makes of
+        both what is ranked by, ``combined``.
     """
     length, rows = recommender.model.max_seq_length, rows.to(recommender.device)
     found = _read(recommender, rows[None, :length])  # (1, L, H): a layer reads no later event
@@ -44,10 +44,9 @@ def _read(recommender: Recommender, history: Tensor) -> dict[str, Tensor]:
     """Return the interests of each kind after each event of windows ``(B, L)``, ``(B, L, H)``."""
     model: InterestModel = recommender.model
     items = functional.embedding(history, recommender.table)
-    found = {
-        CURRENT: model.evolution(items),
-        LONG_TERM: running_interest(items, pooling="mean"),
-    }
+    own = model.items.own(items)
+    states = {CURRENT: model.evolution(own), LONG_TERM: running_interest(own, pooling="mean")}
+    found = {name: model.items.joined(model.compared(one), items) for name, one in states.items()}
     if model.combination.kind != "current":
         found[COMBINED] = model.interest(history, recommender.table)
     return found

@@ -105,9 +105,10 @@ def _line(target: Target) -> str:
 
 
 def _is_of(record: Record, target: Target) -> bool:
-    facts = record.facts
+    facts, settings = record.facts, record.facts["settings"]
+    learns_repeats = settings.get("repeat_bias") and not settings.get("text_control")
     is_ours = facts["role"] == "model" or (
-        facts["model"].startswith("LLMInterest") and facts["settings"].get("repeat_bias")
+        facts["model"].startswith("LLMInterest") and learns_repeats
     )
     table = (facts["dataset"], facts.get("ruler"))
     return bool(is_ours) and table == (target.dataset, target.ruler)

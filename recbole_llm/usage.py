@@ -84,7 +84,7 @@ Runs what a suite wants and DIR (results/<suite>) has no record of; a run that w
 
   --plan       say what is wanted, present, missing and failed and how long it may take; run nothing
   --force      run all again, from the beginning
-  --only       the runs whose line of --plan contains TEXT: ruler, dataset, label, seed
+  --only       the runs whose words in --plan contain TEXT: ruler, dataset, label, seed
   --seeds      the runs with these seeds
   --data_path  the folder of datasets: FOLDER/<dataset>/<dataset>.inter
   --from       take the records of runs of the same model, dataset, seed and settings from other

@@ -141,7 +141,7 @@ def _chosen(planned: Sequence[Planned], request: Request) -> list[Planned]:
         one
         for one in planned
         if (request.seeds is None or one.spec.seed in request.seeds)
-        and (request.only is None or request.only in f"{one.spec.title}, seed {one.spec.seed}")
+        and (request.only is None or request.only in one.spec.seeded_title)
     ]
     if not chosen:
         titles = ", ".join(dict.fromkeys(repr(one.spec.title) for one in planned))

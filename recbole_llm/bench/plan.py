@@ -116,7 +116,7 @@ def _line(one: Planned, *, is_to_run: bool, taken: Record | None) -> str:
     about = f", taken from {taken.path}" if taken is not None else about
     if is_to_run:
         about = "  (unknown)" if one.seconds is None else f"  ({duration(one.seconds)})"
-    return f"{one.state:8}  {one.spec.title}, seed {one.spec.seed}{about}"
+    return f"{one.state:8}  {one.spec.seeded_title}{about}"
 
 
 def to_run(planned: Sequence[Planned], *, is_forced: bool) -> list[Planned]:

@@ -110,7 +110,7 @@ class Runner:
         broken = []
         for one in planned:
             if one.spec.source is not None and one.spec.source.folder in errors:
-                self.say(f"{one.spec.title}, seed {one.spec.seed}: not run")
+                self.say(f"{one.spec.seeded_title}: not run")
                 self._keep(one, Outcome(None, None, errors[one.spec.source.folder], 0.0))
                 broken.append(one)
         return broken
@@ -118,7 +118,7 @@ class Runner:
     def _claimed(self, planned: Sequence[Planned], first: int, total: int) -> Iterator[Claimed]:
         """Yield the runs that no other process runs, each with its lock held."""
         for number, one in enumerate(planned, first):
-            title = f"[{number}/{total}] {one.spec.title}, seed {one.spec.seed}"
+            title = f"[{number}/{total}] {one.spec.seeded_title}"
             lock = lock_of(one)
             try:
                 lock.acquire(blocking=False)

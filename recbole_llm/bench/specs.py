@@ -96,8 +96,13 @@ class RunSpec(Strict):
 
     @property
     def title(self) -> str:
-        """The run in words."""
+        """The run in words, but for its seed."""
         return " ".join((*([self.ruler] if self.ruler else ()), self.dataset, self.label))
+
+    @property
+    def seeded_title(self) -> str:
+        """The run in words, which ``--plan`` shows and ``--only`` searches."""
+        return f"{self.title}, seed {self.seed}"
 
 
 def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:

@@ -1,11 +1,16 @@
-"""What says that memory ran out, in the words that PyTorch and the runtimes say it in."""
+"""What says that memory ran out, in the words of PyTorch and the runtimes; memory that is kept."""
 
 from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from recbole_llm.hardware import is_out_of_memory
+from recbole_llm.hardware import OWN_MALLOC, is_out_of_memory, keep_freed_memory
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,37 @@ def test_memory_that_ran_out_is_known_whoever_says_so(error: Exception) -> None:
 )
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert not is_out_of_memory(error)
+
+
+PAGES = """
+import resource, torch
+from recbole_llm.hardware import keep_freed_memory
+if {keeps}:
+    assert keep_freed_memory()
+for _ in range({rounds}):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [torch.empty(2**23).fill_(1) for _ in range(3)]
+    del held
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_memory_of_freed_tensors_is_kept() -> None:
+    """Three tensors of 32 MiB are 24,576 pages; after some rounds they are there already."""
+    clean = {key: value for key, value in os.environ.items() if key not in OWN_MALLOC}
+
+    def pages(*, keeps: bool, rounds: int) -> int:
+        command = [sys.executable, "-c", PAGES.format(keeps=keeps, rounds=rounds)]
+        told = subprocess.run(command, env=clean, check=True, capture_output=True, text=True)
+        return int(told.stdout.split()[-1])
+
+    assert pages(keeps=True, rounds=8) < 100
+    assert pages(keeps=False, rounds=2) > 10_000  # as the library does by itself
+
+
+@pytest.mark.parametrize("name", OWN_MALLOC)
+def test_what_the_environment_says_of_memory_stands(name: str, monkeypatch) -> None:
+    monkeypatch.setenv(name, "1")
+    assert not keep_freed_memory()

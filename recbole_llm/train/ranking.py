@@ -6,6 +6,8 @@ length of a list.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -50,8 +52,8 @@ def rank(
             is_out = _left_out(scores, begin, targets=targets, seen=seen, only=only)
             scores.masked_fill_(is_out, -torch.inf)
             candidates -= is_out.sum(1)
-        above += (scores > own).sum(1)
-        same += (scores == own).sum(1)
+        for counted, compare in ((above, torch.gt), (same, torch.eq)):
+            counted += _count(compare, scores, own)
         best = merged_best(best, scores, begin, length=list_length)
     at_least = torch.where(torch.isneginf(own[:, 0]), candidates, above + same)
     return Ranking(
@@ -67,6 +69,15 @@ def _own_scores(blocks: Blocks, targets: Tensor) -> Tensor:
         is_here = (at > 0) & (at <= last)
         parts.append(scores.gather(1, at.clamp(0, last)).masked_fill(~is_here, -torch.inf))
     return torch.stack(parts).amax(0)
+
+
+def _count(compare: Callable[..., Tensor], scores: Tensor, own: Tensor) -> Tensor:
+    """Return of how many scores of each case a comparison is true, ``(B,)``.
+
+    A sum of truths would copy them to integers of eight bytes first. In float32 it is exact below
+    2**24 items.
+    """
+    return compare(scores, own, out=torch.empty_like(scores, dtype=torch.float32)).sum(1).long()
 
 
 def _require_finite(scores: Tensor, place: str) -> None:

@@ -12,6 +12,7 @@ from recbole.utils import calculate_valid_score
 from torch import Tensor
 
 from recbole_llm.errors import NonFiniteError
+from recbole_llm.hardware import keep_freed_memory
 from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
@@ -37,6 +38,8 @@ class SafeTrainer(TrainerLike):
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         run_dir = config["run_dir"] or create_run_dir(
             Path(config["checkpoint_dir"]), model=config["model"], dataset=config["dataset"]
         )

@@ -110,3 +110,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Trained:
 def recommender(trained: Trained) -> Recommender:
     """Return the recommender of a run that reads text alone."""
     return Recommender.load(trained())
+
+
+@pytest.fixture
+def write_items(tmp_path: Path) -> Callable[[list[str]], Path]:
+    """Return a function that writes rows of id, title and kind into a file of new items."""
+
+    def write(rows: list[str]) -> Path:
+        header = "item_id:token\ttitle:token_seq\tkind:token_seq"
+        (path := tmp_path / "new.item").write_text("\n".join([header, *rows]) + "\n")
+        return path
+
+    return write

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from recbole_llm import load_run
 from recbole_llm.errors import RequestError, RunDirError
@@ -86,8 +85,8 @@ def test_an_adjusted_list_is_the_plain_one_with_popular_items_lowered(trained, s
     assert after != before
 
 
-def test_an_item_that_is_new_is_not_lowered(trained, tmp_path: Path, shop) -> None:
-    file = write_items(tmp_path / "new.item", [f"new\t{shop.title('i9')}\tgoods"])
+def test_an_item_that_is_new_is_not_lowered(trained, write_items, shop) -> None:
+    file = write_items([f"new\t{shop.title('i9')}\tgoods"])
     recommender = Recommender.load(trained(**ADJUSTED), new_items=file)
     offset = recommender.candidates.offset
     assert len(offset) == shop.num_items + 2 and offset[-1] == 0
@@ -154,43 +153,6 @@ def test_an_items_text_is_as_good_as_its_id(trained, settings, shop) -> None:
     np.testing.assert_allclose(scores(by_text), scores(by_id), atol=1e-4)
 
 
-def write_items(path: Path, rows: list[str]) -> Path:
-    path.write_text("\n".join(["item_id:token\ttitle:token_seq\tkind:token_seq", *rows]) + "\n")
-    return path
-
-
-def test_a_new_item_is_ranked_by_its_text_alone(trained, tmp_path: Path, caplog, shop) -> None:
-    rows = [f"new\t{shop.title('i9')}\tgoods", "other\tw1 w1 w1\tgoods", "i3\tw0\tgoods"]
-    file = write_items(tmp_path / "new.item", rows)
-    with caplog.at_level("WARNING"):
-        recommender = Recommender.load(trained(), new_items=file)
-    assert "1 of 3 items are the run's own" in caplog.text
-    found = recommender.for_user("u2", k=shop.num_items + 2, filter_seen=False)
-    score = {one.item: one.score for one in found}
-    assert len(found) == shop.num_items + 2 and score["new"] == pytest.approx(score["i9"], abs=1e-4)
-    assert score["other"] != pytest.approx(score["i9"], abs=1e-4)
-    assert next(one.title for one in found if one.item == "new") == shop.title("i9")
-    after = recommender.for_history(["new"], k=shop.num_items)
-    assert "new" not in ids(after)
-    same = recommender.for_history(["i9"], k=shop.num_items + 2, filter_seen=False)
-    expected = {one.item: one.score for one in same}
-    assert all(one.score == pytest.approx(expected[one.item], abs=1e-4) for one in after)
-
-
-def test_a_new_item_of_a_run_with_ids_has_no_id(trained, tmp_path: Path, shop) -> None:
-    file = write_items(tmp_path / "new.item", [f"new\t{shop.title('i9')}\tgoods"])
-    recommender = Recommender.load(trained("LLMInterestGRU", **BOTH), new_items=file)
-    items, known = recommender.model.items, recommender.table[recommender.items.index("i9")]
-    with torch.no_grad():
-        items.embedding.weight[recommender.items.index("i9")] = 0.0  # i9 as its text alone
-    text = f"{shop.title('i9')}, goods"
-    vector = recommender.texts.treatment.whiten(recommender.texts.encoder.encode([text]).vectors)
-    part = items.features[0].adaptor(vector)
-    expected = items.fusion([part, torch.zeros_like(part)])[0]
-    assert torch.allclose(recommender.table[-1], expected, atol=1e-6)
-    assert not torch.allclose(recommender.table[-1], known, atol=1e-3)
-
-
 def test_many_requests_are_answered_as_each_alone(recommender) -> None:
     requests = [Request(user="u4"), Request(history=("i1",)), Request(texts=("w1 w2", "w3"))]
     requests += [Request(user=f"u{user}") for user in range(40)]
@@ -241,47 +203,15 @@ def test_a_list_longer_than_the_catalogue_is_refused(recommender) -> None:
         recommender.for_user("u1", k=46)
 
 
-def test_a_run_of_ids_has_titles_but_reads_no_text(trained, tmp_path: Path) -> None:
+def test_a_run_of_ids_has_titles_but_reads_no_text(trained, write_items) -> None:
     run_dir = trained("LLMInterestLinear", item_features="id")
     recommender = Recommender.load(run_dir)
     assert recommender.for_user("u1")[0].title is not None
     with pytest.raises(RequestError, match="no text vectors of its own"):
         recommender.for_texts(["w1"])
-    file = write_items(tmp_path / "new.item", ["new\tw1\tgoods"])
+    file = write_items(["new\tw1\tgoods"])
     with pytest.raises(RequestError, match="no text vectors of its own"):
         Recommender.load(run_dir, new_items=file)
-
-
-def test_a_control_has_no_vector_for_a_new_text(trained) -> None:
-    recommender = Recommender.load(trained("LLMInterestLinear", text_control="random"))
-    with pytest.raises(RequestError, match="text_control"):
-        recommender.for_texts(["w1"])
-
-
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        (["i1\tw1\tgoods"], "holds no new item"),
-        (["new\t\t", "other\tw1\t"], "1 new items have no text: 'new'"),
-    ],
-)
-def test_new_items_without_use_are_refused(trained, tmp_path: Path, rows, words) -> None:
-    with pytest.raises(RequestError, match=words):
-        Recommender.load(trained(), new_items=write_items(tmp_path / "new.item", rows))
-
-
-def test_another_encoder_is_not_the_runs(trained, tmp_path: Path, encoder: Path) -> None:
-    from transformers import BertModel
-
-    run_dir = shutil.copytree(trained(), tmp_path / "run")
-    other = shutil.copytree(encoder, tmp_path / "encoder")
-    model = BertModel.from_pretrained(other)
-    torch.nn.init.normal_(model.embeddings.word_embeddings.weight)
-    model.save_pretrained(other)
-    config = (run_dir / CONFIG).read_text()
-    (run_dir / CONFIG).write_text(config.replace(str(encoder), str(other)))
-    with pytest.raises(RunDirError, match="another vector here"):
-        Recommender.load(run_dir).for_texts(["w1"])
 
 
 def test_a_run_that_keeps_no_users_asks_for_a_history(trained) -> None:
@@ -329,19 +259,3 @@ def test_an_older_run_gets_its_catalogue_from_its_data(trained, tmp_path: Path) 
     (run_dir / CATALOGUE).unlink()
     keep_catalogue(run_dir, model=model, dataset=dataset)
     assert (run_dir / CATALOGUE).read_bytes() == written
-
-
-def test_a_modality_is_missing_from_a_new_item(trained, tmp_path_factory, tmp_path, shop) -> None:
-    image = tmp_path_factory.mktemp("image") / "image.npy"
-    np.save(image, np.random.default_rng(0).normal(size=(shop.num_items, 3)).astype(np.float32))
-    image.with_suffix(".ids").write_text("\n".join(f"i{item}" for item in range(shop.num_items)))
-    features = {"item_features": ["image", "text"], "modalities": {"image": str(image)}}
-    run_dir = trained("LLMInterestLinear", **features)
-    image.unlink()  # the run has what it needs of it
-    file = write_items(tmp_path / "new.item", [f"new\t{shop.title('i9')}\tgoods"])
-    recommender = Recommender.load(run_dir, new_items=file)
-    items = recommender.model.items
-    text = recommender.texts.encoder.encode([f"{shop.title('i9')}, goods"]).vectors
-    text = items.features[0].adaptor(recommender.texts.treatment.whiten(text))
-    expected = text + items.features[1].adaptor(torch.zeros(1, 3))
-    assert torch.allclose(recommender.table[-1:], expected, atol=1e-6)

@@ -18,8 +18,8 @@ import pytest
 
 from recbole_llm.data import dataset
 from recbole_llm.errors import RecBoleLLMError
-from recbole_llm.sweep.ledger import TRIALS, Ledger, Trial
-from recbole_llm.sweep.ray_parts import GIB, LedgerCallback, scheduler_of
+from recbole_llm.sweep.ledger import Trial
+from recbole_llm.sweep.ray_parts import GIB, LedgerCallback
 from recbole_llm.sweep.ray_tuner import OWN, TRIAL
 from recbole_llm.sweep.search import place_of
 from recbole_llm.sweep.specs import Sweep
@@ -253,57 +253,3 @@ def test_what_a_killed_process_left_counts_for_no_disk(sweep, run) -> None:
         file.truncate(2 * GIB)
     trials = run(sweep(budget={"trials": 2, "disk_gb": 1.0}, settings=settings(epochs=2)))
     assert {one.state for one in trials} == {"done"} and not left.exists()
-
-
-def test_a_scheduler_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Path) -> None:
-    """After a resume ASHA cuts what the trials before would have cut."""
-    (tmp_path / TRIALS).mkdir()
-    ledger = Ledger(tmp_path)
-    for name in "abc":
-        ledger.begin(name, point={"x": name}, seed=1)
-        for epoch in range(3):
-            ledger.add(name, epoch=epoch, score=0.5, seconds=1.0, point={"x": name})
-        ledger.end(name, "done")
-    one = sweep(scheduler={"kind": "asha", "grace_epochs": 2, "reduction": 2})
-
-    class New:
-        trial_id = "new"
-
-    def decide(known: Ledger, score: float) -> str:
-        scheduler = scheduler_of(one, ledger=known, epochs=9, mode="max")
-        scheduler.on_trial_add(None, New)
-        return scheduler.on_trial_result(None, New, {"epoch": 2, "best": score})
-
-    assert decide(ledger, 0.4) == "STOP" and decide(ledger, 0.6) == "CONTINUE"
-    empty = tmp_path / "empty"
-    (empty / TRIALS).mkdir(parents=True)
-    assert decide(Ledger(empty), 0.4) == "CONTINUE"
-
-
-def test_median_stopping_knows_what_trials_before_a_stop_reached(sweep, tmp_path: Path) -> None:
-    """It cuts what is below the median of their running means, and not without them."""
-    (tmp_path / TRIALS).mkdir()
-    ledger = Ledger(tmp_path)
-    for name, score in (
-        ("a", 0.5),
-        ("b", 0.5),
-        ("c", 0.5),
-        ("d", 0.1),
-    ):  # d ran to its end all the same
-        ledger.begin(name, point={"x": name}, seed=1)
-        for epoch in range(3):
-            ledger.add(name, epoch=epoch, score=score, seconds=1.0, point={"x": name})
-        ledger.end(name, "done")
-    one = sweep(scheduler={"kind": "median", "grace_epochs": 1})
-
-    class New:
-        trial_id = "new"
-
-    def decide(known: Ledger, score: float) -> str:
-        scheduler = scheduler_of(one, ledger=known, epochs=9, mode="max")
-        scheduler.on_trial_add(None, New)
-        return scheduler.on_trial_result(None, New, {"epoch": 2, "best": score})
-
-    assert decide(ledger, 0.4) == "STOP" and decide(ledger, 0.6) == "CONTINUE"
-    (tmp_path / "empty" / TRIALS).mkdir(parents=True)
-    assert decide(Ledger(tmp_path / "empty"), 0.4) == "CONTINUE"

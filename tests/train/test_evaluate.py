@@ -1,12 +1,8 @@
-"""Evaluation of whole models: against RecBole's own, in parts, filtered, and as a file of ranks."""
+"""Evaluation of whole models: against RecBole's own, in parts, and filtered."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,48 +10,31 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_llm import run_recbole
 from recbole_llm.build import build_model, prepare, trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.seen import seen_items
-from recbole_llm.errors import NonFiniteError, RequestError, RunDirError
+from recbole_llm.errors import NonFiniteError, RequestError
 from recbole_llm.ranking_metrics import Ranking
-from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
 from recbole_llm.settings import Settings
 from recbole_llm.train.blocks import SPAN, tile_scores
 from recbole_llm.train.evaluate import rank_cases
 from recbole_llm.train.scorers import InterestScorer, MeanScorer, read_cases, scorer_of
 
-SMALL = {
-    "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 32, "topk": [1, 5],
-    "valid_metric": "NDCG@5", "MAX_ITEM_LIST_LENGTH": 4, "show_progress": False,
-    "metric_decimal_place": 15, "eval_args": {"mode": "full"}, "metrics": ["NDCG"],
-}  # fmt: skip
 SASREC = {"n_layers": 1, "inner_size": 8}
 RANKED = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP", "GAUC"]
 READERS = ["LLMInterestLSTM", "SASRec", "DIN"]  # DIN has no full_sort_predict
 LISTED = ["ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage"]
 
 
-def shop(num_users: int = 70, num_items: int = 45, length: int = 7) -> list[tuple[str, str, float]]:
-    """Return random events of users who never meet an item twice."""
-    rng = np.random.default_rng(0)
-    return [
-        (f"u{user}", f"i{item}", float(step))
-        for user in range(num_users)
-        for step, item in enumerate(rng.permutation(num_items)[:length])
-    ]
-
-
 @pytest.fixture
-def build(write_dataset):
+def build(write_dataset, brief, shop):
     """Return a function that builds a trainer and its loaders on events."""
 
     def make(name: str, events: list | None = None, **settings: Any) -> Any:
         own = {"item_features": "id"} if name.startswith("LLM") else {}
         own |= SASREC if name == "SASRec" else {}
         folder = str(write_dataset(shop() if events is None else events))
-        config = LLMConfig(name, "toy", None, SMALL | own | {"data_path": folder} | settings)
+        config = LLMConfig(name, "toy", None, brief | own | {"data_path": folder} | settings)
         _, *loaders = prepare(config)
         trainer = trainer_class(config)(config, build_model(config, loaders[0]))
         trainer.eval_collector.data_collect(loaders[0])
@@ -127,7 +106,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
-def test_no_tensor_is_larger_than_asked_for(build, model: str) -> None:
+def test_no_tensor_is_larger_than_asked_for(build, shop, model: str) -> None:
     trainer, (_, _, test) = build(model, shop(num_users=200, num_items=400), eval_batch_size=100)
     num_items = test.dataset.item_num
     sizes = {}
@@ -157,7 +136,7 @@ def test_a_catalogue_cut_by_items_gives_what_the_whole_gives(build, monkeypatch,
         assert same(trainer.ranking, ranking)
 
 
-def test_a_block_of_items_is_all_that_is_scored_at_once(build, monkeypatch) -> None:
+def test_a_block_of_items_is_all_that_is_scored_at_once(build, shop, monkeypatch) -> None:
     trainer, (_, _, test) = build("LLMInterestLSTM", shop(100, 3000, 40), topk=[5])
     num_items, table = test.dataset.item_num, 8 * test.dataset.item_num
     with Largest() as largest:
@@ -171,7 +150,7 @@ def test_a_block_of_items_is_all_that_is_scored_at_once(build, monkeypatch) -> N
     assert Settings().eval_batch_cells == 32 * SPAN  # by default both bounds are one
 
 
-def test_histories_are_read_without_the_padding_of_the_longest(build, monkeypatch) -> None:
+def test_histories_are_read_without_the_padding_of_the_longest(build, shop, monkeypatch) -> None:
     events = [event for event in shop() if event[2] < 3 + int(event[0][1:]) % 5]  # 3 to 7 a user
     trainer, (_, valid, _) = build("LLMInterestLSTM", events, MAX_ITEM_LIST_LENGTH=20)
     model, widths = trainer.model.eval(), []
@@ -281,58 +260,6 @@ def test_lists_longer_than_what_is_left_are_refused(build) -> None:
         trainer.evaluate(test, load_best_model=False)
 
 
-def test_benchmark_files_have_seen_what_their_rows_say(write_dataset) -> None:
-    folder = write_dataset([])
-    header = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float\n"
-    for part in ("train", "valid", "test"):
-        file = folder / "toy" / f"toy.{part}.inter"
-        file.write_text(header + "a\tp q r\ts\t1.0\nb\tq\tp\t2.0\nc\ts r\tq\t3.0\n")
-    settings = {"data_path": str(folder), "benchmark_filename": ["train", "valid", "test"]}
-    settings |= {"alias_of_item_id": ["item_id_list"], "filter_seen": True}
-    settings["load_col"] = {"inter": ["user_id", "item_id_list", "item_id", "timestamp"]}
-    config = LLMConfig("SASRec", "toy", None, SMALL | SASREC | settings | {"topk": [1]} | ONE)
-    test = prepare(config)[3]
-    rows, items = seen_items(test.dataset).cells(0, 3)
-    assert rows.tolist() == [0, 0, 0, 1, 2, 2]
-    assert "".join(test.dataset.field2id_token["item_id"][items]) == "pqrqsr"
-
-
-@pytest.fixture
-def brought(write_dataset) -> dict[str, Any]:
-    """Return settings of files that come split, with histories in their rows."""
-    folder = write_dataset([])
-    header = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float\n"
-    rows = [f"u{k}\ti{k % 7} i{(k + 1) % 7}\ti{(k + 2) % 7}\t{k}.0\n" for k in range(20)]
-    for part in ("train", "valid", "test"):
-        (folder / "toy" / f"toy.{part}.inter").write_text(header + "".join(rows))
-    return SMALL | {
-        "data_path": str(folder), "benchmark_filename": ["train", "valid", "test"],
-        "alias_of_item_id": ["item_id_list"],
-        "load_col": {"inter": ["user_id", "item_id_list", "item_id", "timestamp"]},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("model", "settings"),
-    [
-        ("LLMInterestLSTM", {"item_features": "id", "filter_seen": True}),
-        ("LLMInterestLSTM", {"item_features": "id", "repeat_bias": True}),
-        ("GRU4Rec", {"training": "all_positions"}),
-        ("Popularity", {}),
-    ],
-)
-def test_benchmark_files_are_trained_on_and_reported(brought, model, settings) -> None:
-    result = run_recbole(model, "toy", config_dict=brought | settings)
-    ranks = read_ranks(result["run_dir"])
-    assert ranks.users == [f"u{k}" for k in range(20)]
-    assert ranks.items == [f"i{(k + 2) % 7}" for k in range(20)]
-    assert (ranks.popularity > 0).all() and (ranks.history == 2).all()
-    assert run_recbole(resume=result["run_dir"])["test_result"] == result["test_result"]
-
-
-ONE = {"valid_metric": "NDCG@1"}
-
-
 @pytest.mark.parametrize("model", ["LLMInterestLSTM", "SASRec"])
 def test_a_score_that_is_not_finite_is_an_error(build, model: str) -> None:
     trainer, (_, _, test) = build(model)
@@ -340,67 +267,6 @@ def test_a_score_that_is_not_finite_is_an_error(build, model: str) -> None:
         parameter.data.fill_(math.nan)
     with pytest.raises(NonFiniteError, match="before the first epoch: the model gives scores that"):
         trainer.evaluate(test, load_best_model=False)
-
-
-def test_the_ranks_of_a_run_join_to_its_users(write_dataset) -> None:
-    events = [
-        *shop(),
-        ('short, "one"', "i1", 0.0),
-        *(("NA", f"i{step}", float(step)) for step in range(4)),
-    ]
-    settings = SMALL | {"data_path": str(write_dataset(events)), "item_features": "id"}
-    result = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
-    ranks = read_ranks(result["run_dir"])
-    last = {user: item for user, item, _ in events if user.startswith("u")}
-    assert dict(zip(ranks.users, ranks.items, strict=True)) == last | {"NA": "i3"}
-    assert ranks.users_without_case == ['short, "one"']
-    assert (ranks.candidates == 45).all() and (ranks.ties == 0).all()
-    gain = np.where(ranks.above < 5, 1 / np.log2(ranks.above + 2), 0.0)
-    assert gain.mean() == pytest.approx(result["test_result"]["ndcg@5"], abs=1e-12)
-    with gzip.open(Path(result["run_dir"], RANKS), "rt", newline="") as text:
-        assert list(csv.reader(text))[-1] == ['short, "one"', *[""] * 6]
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda content: b"x",
-        lambda content: gzip.compress(b"user,item\n"),
-        lambda content: content[:-20],
-        lambda content: content[:10] + b"\xff" * 20 + content[30:],
-    ],
-    ids=["no gzip", "columns", "cut", "overwritten"],
-)
-def test_a_damaged_file_of_ranks_is_named(tmp_path, spoil) -> None:
-    counts = np.arange(300)
-    names = [f"u{number}" for number in counts]
-    write_ranks(tmp_path, Ranks(names, names, counts, counts, counts, ["none"]))
-    assert read_ranks(tmp_path).above.tolist() == counts.tolist()
-    path = tmp_path / RANKS
-    path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises(RunDirError, match=r"ranks\.csv\.gz: is damaged"):
-        read_ranks(tmp_path)
-    path.unlink()
-    with pytest.raises(RunDirError, match="no such file"):
-        read_ranks(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "seen", "ties"),
-    [
-        ("LLMInterestLSTM", {"filter_seen": True}, True, "expectation over their order"),
-        ("SASRec", {}, False, "expectation over their order"),
-        ("SASRec", {"eval_args": {"mode": "uni5"}}, False, "as torch.topk leaves them"),
-        ("BPR", {}, True, "as torch.topk leaves them"),
-    ],
-)
-def test_the_protocol_tells_the_truth(write_dataset, model, settings, seen, ties) -> None:
-    own = SMALL | {"data_path": str(write_dataset(shop())), "epochs": 1} | settings
-    own |= {"item_features": "id"} if model.startswith("LLM") else {}
-    run_dir = Path(run_recbole(model, "toy", config_dict=own)["run_dir"])
-    protocol = json.loads((run_dir / "result.json").read_text())["protocol"]
-    assert (protocol["seen_items_filtered"], protocol["ties"]) == (seen, ties)
-    assert (run_dir / RANKS).exists() == (ties == "expectation over their order")
 
 
 class Fixed:

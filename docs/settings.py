@@ -17,8 +17,8 @@ HEAD = """\
 
 RecBole's settings keep their names and meaning. These are ours; a model's own defaults, in
 `recbole_llm/properties/model/`, precede the ones here (there `item_features` is [text, id]). Of
-RecBole's own, `enable_amp` left unset means bf16 for our models on a CPU that computes in it, and
-float32 elsewhere. `docs/settings.py` writes this file.
+RecBole's own, `enable_amp` left unset means bf16 for our models on a CPU that is faster in it (AMX,
+or AVX512-BF16 of AMD), and float32 elsewhere. `docs/settings.py` writes this file.
 
 | setting | values | default | meaning |
 |---|---|---|---|

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import sys
+from functools import cache
+from pathlib import Path
 
 import torch
 
+CPUINFO = Path("/proc/cpuinfo")
 NO_MEMORY = (
     "out of memory", "can't alloc", "failed to allocate", "bad_alloc", "bad allocation",
     "alloc_failed",
@@ -25,8 +29,29 @@ def has_compiler() -> bool:
 
 def cpu_has_bf16() -> bool:
     """Tell whether the processor multiplies bf16 itself (AVX512-BF16 or AMX)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    return _supports("avx512_bf16") or _supports("amx_tile")
+
+
+@cache
+def cpu_is_faster_in_bf16() -> bool:
+    """Tell whether it multiplies bf16 faster than float32: by AMX, or by AMD's AVX512-BF16.
+
+    That of Intel's is no faster than its float32, and autocast's copies come on top; a processor
+    without AMX, or one whose virtual machine hides it, is best left to float32.
+    """
+    return _supports("amx_tile") or (cpu_has_bf16() and _is_amd())
+
+
+def _supports(instructions: str) -> bool:
+    return bool(getattr(torch.cpu, f"_is_{instructions}_supported", bool)())
+
+
+def _is_amd() -> bool:
+    try:
+        facts = CPUINFO.read_text()
+    except OSError:
+        facts = platform.processor()
+    return "AuthenticAMD" in facts
 
 
 def amp_dtype(device_type: str) -> torch.dtype:

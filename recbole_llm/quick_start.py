@@ -205,6 +205,7 @@ def _run(config: LLMConfig, *, run_dir: Path, saved: bool) -> dict[str, Any]:
     if current_world().is_first:
         source = None if dataset.source is None else dataset.source.facts
         facts = {"curve": trainer.curve, **report, **about, "source": source}
+        facts["precision"] = trainer.precision
         if saved:  # the weights on disk are those that were tested
             keep_catalogue(run_dir, model=model, dataset=dataset)
         write_json(run_dir / RESULT, {"schema": 1, **result, **facts})

@@ -55,7 +55,7 @@ class Settings(BaseModel):
     text_backend: Literal["torch", "torch_compiled", "onnx", "openvino"] = "torch"
     """What runs the encoder; onnx and openvino are extras, on the processor (docs/encoders.md)."""
     text_dtype: Literal["auto", "float32", "bf16", "int8"] = "auto"
-    """Precision of encoding; auto is bf16 where the hardware has it; int8 for onnx and openvino."""
+    """Precision of encoding; auto is bf16 where that is faster; int8 for onnx and openvino."""
     text_tuning: Literal["frozen", "last_layers", "lora", "prefix", "full"] = "frozen"
     """What of the encoder is trained (docs/text_tuning.md); lora and prefix need the extra lora."""
     text_tuning_layers: int = Field(default=2, ge=1)

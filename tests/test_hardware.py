@@ -10,7 +10,13 @@ import sys
 import pytest
 import torch
 
-from recbole_llm.hardware import OWN_MALLOC, is_out_of_memory, keep_freed_memory
+from recbole_llm import hardware
+from recbole_llm.hardware import (
+    OWN_MALLOC,
+    cpu_is_faster_in_bf16,
+    is_out_of_memory,
+    keep_freed_memory,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +96,25 @@ def test_memory_of_freed_tensors_is_kept() -> None:
 def test_what_the_environment_says_of_memory_stands(name: str, monkeypatch) -> None:
     monkeypatch.setenv(name, "1")
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("avx", "amx", "maker", "is_faster"),
+    [
+        (True, False, "AuthenticAMD", True),
+        (True, False, "GenuineIntel", False),
+        (True, True, "GenuineIntel", True),
+        (False, False, "AuthenticAMD", False),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_faster(
+    monkeypatch, tmp_path, avx, amx, maker, is_faster
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {maker}\n")
+    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
+    assert cpu_is_faster_in_bf16.__wrapped__() == is_faster
+    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(platform, "processor", lambda: f"Family 25, {maker}")  # as Windows says it
+    assert cpu_is_faster_in_bf16.__wrapped__() == is_faster

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recbole_llm.hardware import amp_dtype, cpu_has_bf16
+from recbole_llm.hardware import amp_dtype, cpu_is_faster_in_bf16
 from recbole_llm.model.attention import TransformerEvolution
 from recbole_llm.model.evolution import LinearEvolution, RecurrentEvolution
 from sections.contestants import build, place, train
@@ -93,7 +93,7 @@ def measure_layer(task: dict[str, Any]) -> dict[str, float]:
         begin = time.perf_counter()
         for length in task["lengths"]:
             items = torch.randn(128, length, 64, requires_grad=True)
-            with torch.autocast("cpu", amp_dtype("cpu"), enabled=cpu_has_bf16()):
+            with torch.autocast("cpu", amp_dtype("cpu"), enabled=cpu_is_faster_in_bf16()):
                 states = layer(items)
             states.sum().backward()
         passes.append(time.perf_counter() - begin)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from recbole_llm.hardware import cpu_has_bf16
+from recbole_llm.hardware import cpu_is_faster_in_bf16
 from recbole_llm.provenance import PACKAGES, commit, peak_memory_mib
 
 SCRIPT = Path(__file__).parents[1] / "speed.py"
@@ -59,7 +59,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if cpu_has_bf16() else "float32",
+        "precision": "bf16" if cpu_is_faster_in_bf16() else "float32",
     }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from recbole_llm.errors import EncoderError
 from recbole_llm.files import sha256
-from recbole_llm.hardware import cpu_has_bf16
+from recbole_llm.hardware import cpu_has_bf16, cpu_is_faster_in_bf16
 from recbole_llm.text import hub
 from recbole_llm.text.backends import BACKENDS, replace_transformer, require_backend
 from recbole_llm.text.entries import cache_folder
@@ -91,21 +91,22 @@ class EncoderSpec:
         return hub.cached_commit(self.name, self.revision)
 
     def precision(self, device: str) -> str:
-        """Return what is computed in; ``auto`` is bf16 where backend and hardware have it.
+        """Return what is computed in; ``auto`` is bf16 where the backend has it and it is faster.
 
         Raises:
             EncoderError: If the backend lacks it, or the processor would emulate bf16.
         """
         known = BACKENDS[self.backend].precisions
-        is_fast = device != "cpu" or cpu_has_bf16()
+        is_cpu = device == "cpu"
         if self.dtype == "auto":
-            return "bf16" if is_fast and "bf16" in known else "float32"
+            is_faster = not is_cpu or cpu_is_faster_in_bf16()
+            return "bf16" if is_faster and "bf16" in known else "float32"
         if self.dtype not in known:
             raise EncoderError(
                 f"text_dtype: text_backend {self.backend} computes in {' or '.join(known)}, "
                 f"received {self.dtype}. Use auto, or another text_backend."
             )
-        if self.dtype == "bf16" and not is_fast:
+        if self.dtype == "bf16" and is_cpu and not cpu_has_bf16():
             raise EncoderError(
                 "text_dtype: bf16 is far slower than float32 on this processor, which has no "
                 "instructions for it. Use auto or float32."

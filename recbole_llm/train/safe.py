@@ -12,7 +12,7 @@ from recbole.utils import calculate_valid_score
 from torch import Tensor
 
 from recbole_llm.errors import NonFiniteError
-from recbole_llm.hardware import keep_freed_memory
+from recbole_llm.hardware import amp_dtype, keep_freed_memory
 from recbole_llm.ranking_metrics import Ranking
 from recbole_llm.run_dir import WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint, save_checkpoint
@@ -51,6 +51,12 @@ class SafeTrainer(TrainerLike):
         self.ranking: Ranking | None = None
         self.evaluator = LabelEvaluator(config)
         self._place = "before the first epoch"
+
+    @property
+    def precision(self) -> str:
+        """What training multiplies in: float32, or the 16 bits of mixed precision."""
+        is_mixed = getattr(self, "enable_amp", False)  # trees have none
+        return str(amp_dtype(self.device.type) if is_mixed else torch.float32).split(".")[1]
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         begin = time.perf_counter()

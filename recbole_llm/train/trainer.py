@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_llm.data.augment import training_augmenter, view_augmenter
 from recbole_llm.data.batches import WindowSampler
 from recbole_llm.data.dataset import InterestDataset
-from recbole_llm.hardware import cpu_has_bf16
+from recbole_llm.hardware import cpu_is_faster_in_bf16
 from recbole_llm.settings import Settings
 from recbole_llm.train.engine import Engine, trains_plainly
 from recbole_llm.train.safe import SafeTrainer
@@ -64,7 +64,7 @@ class InterestTrainer(Engine, Trainer):
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         if config["enable_amp"] is None:
-            self.enable_amp = self.device.type == "cpu" and cpu_has_bf16()
+            self.enable_amp = self.device.type == "cpu" and cpu_is_faster_in_bf16()
         self.logger.info(f"Training in {'mixed' if self.enable_amp else 'float32'} precision.")
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:

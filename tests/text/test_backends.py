@@ -54,7 +54,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "cpu_has_bf16", lambda: True)
+    for name in ("cpu_has_bf16", "cpu_is_faster_in_bf16"):
+        monkeypatch.setattr(models, name, lambda: True)
 
 
 def encoder(name: str | Path, backend: str, dtype: str, cache: Path, **spec) -> TextEncoder:

@@ -105,7 +105,7 @@ def test_help(capsys) -> None:
 
 
 def test_a_worker_does_not_choose_its_own_precision(monkeypatch) -> None:
-    monkeypatch.setattr("recbole_llm.text.models.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("recbole_llm.text.models.cpu_is_faster_in_bf16", lambda: True)
     spec = _settled(TextEncoder(EncoderSpec()))
     monkeypatch.setattr("recbole_llm.text.models.cpu_has_bf16", lambda: False)
     with pytest.raises(EncoderError, match="bf16"):

@@ -42,7 +42,8 @@ def test_bf16_keeps_the_direction(minilm, reference, monkeypatch) -> None:
 
 
 def test_bf16_is_refused_where_the_processor_would_emulate_it(monkeypatch) -> None:
-    monkeypatch.setattr(models, "cpu_has_bf16", lambda: False)
+    for name in ("cpu_has_bf16", "cpu_is_faster_in_bf16"):
+        monkeypatch.setattr(models, name, lambda: False)
     assert EncoderSpec().precision("cpu") == "float32"
     assert EncoderSpec().precision("cuda") == "bf16"
     with pytest.raises(EncoderError, match="float32"):

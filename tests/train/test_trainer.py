@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import DataError, NonFiniteError, RequestError
-from recbole_llm.hardware import amp_dtype
+from recbole_llm.hardware import amp_dtype, cpu_is_faster_in_bf16
 from recbole_llm.model.base import InterestModel
 from recbole_llm.model.items import ItemRepresentation
 from recbole_llm.run_dir import RESULT, WEIGHTS
@@ -34,7 +34,14 @@ def test_a_result_has_the_keys_of_the_contract(toy) -> None:
     assert protocol["time_precision"] == "exact" and not protocol["seen_items_filtered"]
     assert len(protocol["data_sha256"]["toy.inter"]) == 64
     assert stored["settings"]["hidden_size"] == 8 and "torch" in stored["versions"]
+    assert stored["precision"] == ("bfloat16" if cpu_is_faster_in_bf16() else "float32")
     json.dumps(result)
+
+
+@pytest.mark.parametrize(("is_mixed", "said"), [(True, "bfloat16"), (False, "float32")])
+def test_a_result_says_the_precision_that_was_asked_for(toy, is_mixed, said: str) -> None:
+    run_dir = run(toy, enable_amp=is_mixed, epochs=1, use_gpu=False)["run_dir"]
+    assert json.loads(Path(run_dir, RESULT).read_text())["precision"] == said
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_does_not(toy) -> None:

@@ -166,6 +166,7 @@ FACTS: Mapping[str, Sequence[str]] = {
     "Best epoch": ("best_epoch",),
     "Parameters": ("parameters", "trainable"),
     "Device": ("device",),
+    "Precision": ("precision",),
     "Memory (MiB)": ("peak_memory_mib",),
     "Commit": ("commit",),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,25 @@ class SafeTrainer(TrainerLike):
         begin = time.perf_counter()
         self._place = f"epoch {epoch_idx}"
         losses = self._run_epoch(train_data, epoch_idx, *args, **kwargs)
+        self._check_weights(epoch_idx)
         self.epoch_seconds.append(time.perf_counter() - begin)
         return losses
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
         return super()._train_epoch(*args, **kwargs)
 
+    def _check_weights(self, epoch_idx: int) -> None:
+        """Look at all weights: an infinite one may saturate a gate, and the loss stay finite."""
+        if bad := _not_finite(self.model.named_parameters()):
+            raise NonFiniteError(
+                f"after epoch {epoch_idx}: weights are not finite, though the loss is: "
+                f"{', '.join(bad)}. Lower learning_rate, or set clip_grad_norm; the last good "
+                "checkpoint is kept."
+            )
+
     def _check_nan(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
-            tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-            bad = [name for name, value in tensors if not torch.isfinite(value).all()]
+            bad = _not_finite([*self.model.named_parameters(), *self.model.named_buffers()])
             weights = f"; not finite: {', '.join(bad)}" if bad else ""
             raise NonFiniteError(
                 f"{self._place}: the training loss is {loss.item()}{weights}. Lower learning_rate, "
@@ -191,3 +201,7 @@ class SafeTrainer(TrainerLike):
             show_progress=False,
             only=only,
         )
+
+
+def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    return [name for name, value in tensors if not torch.isfinite(value).all()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
@@ -53,6 +54,24 @@ def test_a_weight_that_is_not_finite_is_named(toy, monkeypatch) -> None:
     monkeypatch.setattr(InterestModel, "calculate_loss", spoiling)
     with pytest.raises(NonFiniteError, match=r"epoch 0, batch 0: .*evolution\.output\.weight"):
         run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
+
+
+def test_a_weight_that_saturates_a_gate_is_named_before_it_is_kept(toy, monkeypatch) -> None:
+    """The loss is finite all the while."""
+    calculate_loss, losses = InterestModel.calculate_loss, []
+
+    def spoiling(self, batch):
+        loss = calculate_loss(self, batch)
+        losses.append(loss.item())
+        if len(losses) > 4:  # in the second epoch
+            self.evolution.network.bias_ih_l0.data[0] = torch.inf  # of an input gate
+        return loss
+
+    monkeypatch.setattr(InterestModel, "calculate_loss", spoiling)
+    with pytest.raises(NonFiniteError, match=r"after epoch \d: .*evolution\.network\.bias_ih_l0"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
+    assert np.isfinite(losses).all()
+    assert load_run(next(Path("saved").iterdir()))  # what was good before
 
 
 def test_a_step_that_memory_does_not_hold_names_its_batch(toy, monkeypatch) -> None:

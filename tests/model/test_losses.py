@@ -19,6 +19,7 @@ from recbole_llm.model.losses import (
     SampledSoftmax,
 )
 from recbole_llm.settings import Settings
+from recbole_llm.train.trainer import InterestTrainer
 
 TABLE = torch.tensor([[9.0], [1.0], [0.0], [-1.0]])  # padding would win if it were a candidate
 COUNTS = torch.tensor([0, 2, 1, 1])
@@ -251,3 +252,29 @@ def test_mse_on_given_vectors_learns_the_ring_by_cosine(ring) -> None:
     world = ring("LLMInterestLSTM", loss_type="MSE", scoring="cosine")
     trainer = world.fit()
     assert trainer.evaluate(world.valid, load_best_model=False)["hit@2"] > 0.5
+
+
+def test_cosine_scores_and_their_loss_by_hand(ring, monkeypatch) -> None:
+    """Neither the length of an interest nor that of an item counts, and T divides the cosine."""
+    world = ring(
+        "LLMInterestLSTM", scoring="cosine", temperature=0.5, item_features="id", embedding_size=2
+    )
+    model = world.model.eval()
+    directions = {1: [6.0, 8.0], 2: [-0.3, -0.4]}  # with the interest, and against it
+    with torch.no_grad():
+        for item, weight in enumerate(model.items.embedding.weight):
+            weight.copy_(torch.tensor(directions.get(item, [40.0, -30.0])))  # across it
+
+    def always(self, current, own, past=None):
+        return torch.tensor([3.0, 4.0]).expand_as(own)
+
+    monkeypatch.setattr(type(model.combination), "forward", always)
+    cases, *_ = next(iter(world.test))
+    scores = model.full_sort_predict(cases)
+    assert torch.allclose(scores[:, 1:4], torch.tensor([2.0, -2.0, 0.0]), atol=1e-6)
+    batch = next(iter(InterestTrainer(world.config, model)._windows(world.train)))
+    others = math.exp(2) + math.exp(-2) + model.n_items - 3  # the sum of all items' exponentials
+    targets = batch.targets[batch.targets > 0].tolist()
+    costs = [math.log(others) - {1: 2, 2: -2}.get(item, 0) for item in targets]
+    assert len(set(costs)) == 3
+    assert model.calculate_loss(batch).item() == pytest.approx(sum(costs) / len(costs), rel=1e-5)

@@ -58,6 +58,17 @@ class Row:
         summary = self.summary(*keys)
         return None if summary is None else summary.mean
 
+    @property
+    def device(self) -> str | None:
+        """What all of its runs were trained on; None where that differs."""
+        devices = {run.facts.get("device") for run in self.runs}
+        return devices.pop() if len(devices) == 1 else None
+
+    @property
+    def train_seconds(self) -> Summary | None:
+        """Mean and spread over seeds of the seconds of training; None if devices differ."""
+        return None if self.device is None else self.summary("seconds", "train")
+
 
 @dataclass(frozen=True)
 class Board:

@@ -62,22 +62,17 @@ def _picture(
 def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
     """Draw accuracy against seconds of training.
 
-    A line joins what nothing cheaper reaches, where all were trained on one device.
+    A line joins what nothing cheaper on its device reaches. Rows whose seeds were trained on
+    several devices are named and not drawn.
     """
-    table = pd.DataFrame(
-        [
-            (row.label, row.role, seconds, value.mean, value.deviation or 0)
-            for row in rows
-            if (value := row.summary("test_result", board.metric)) is not None
-            and (seconds := row.mean("seconds", "train")) is not None
-        ],
-        columns=["label", "role", "seconds", "value", "deviation"],
-    ).sort_values(["seconds", "value"], ascending=[True, False], kind="stable")
+    table = _cost_table(board, rows)
     figure, axes = _figure(table["role"], height=4.6)
-    is_front = table["value"] > table["value"].cummax().shift(fill_value=-np.inf)
-    devices = board.distinct("device")
-    front = table[is_front & (len(devices) == 1)]
-    axes.step(front["seconds"], front["value"], where="post", color=FAINT, lw=1, ls="--", zorder=1)
+    best = table.groupby("device")["value"].transform(lambda one: one.cummax().shift())
+    front = table[table["value"] > best.fillna(-np.inf)]
+    for _, part in front.groupby("device"):
+        axes.step(
+            part["seconds"], part["value"], where="post", color=FAINT, lw=1, ls="--", zorder=1
+        )
     axes.errorbar(
         table["seconds"], table["value"], table["deviation"], fmt="none", ecolor=FAINT, lw=1
     )
@@ -87,14 +82,35 @@ def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
     axes.set_xscale("symlog", linthresh=1)  # a control may train for no time at all
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(PLAIN)
-    told = "; ● and the dashed line: nothing cheaper is as good"
-    axes.set_xlabel("Seconds of training" + (told if len(front) else f" on {', '.join(devices)}"))
+    drawn, several = set(table["label"]), table["device"].nunique() > 1
+    mixed = [row.label for row in rows if row.runs and row.label not in drawn]
+    axes.set_xlabel(
+        "Seconds of training; ● and the dashed line: nothing cheaper is as good"
+        + " on the same device" * several
+        + f"\ntrained on several devices and not drawn: {'; '.join(mixed)}" * bool(mixed)
+    )
     axes.set_ylabel(metric(board.metric).label)
     cheapest = set(front["label"])
-    labels = [name + ("  ●" if name in cheapest else "") for name in table["label"]]
+    labels = [
+        one.label + f", {one.device}" * several + "  ●" * (one.label in cheapest)
+        for one in table.itertuples()
+    ]
     colors = [ROLES[role] for role in table["role"]]
     _label_right(axes, labels, list(table["seconds"]), list(table["value"]), colors=colors)
     return figure
+
+
+def _cost_table(board: Board, rows: Sequence[Row]) -> pd.DataFrame:
+    """Return accuracy and seconds of the rows that were trained on one device, cheapest first."""
+    return pd.DataFrame(
+        [
+            (row.label, row.role, row.device, seconds.mean, value.mean, value.deviation or 0)
+            for row in rows
+            if (value := row.summary("test_result", board.metric)) is not None
+            and (seconds := row.train_seconds) is not None
+        ],
+        columns=["label", "role", "device", "seconds", "value", "deviation"],
+    ).sort_values(["seconds", "value"], ascending=[True, False], kind="stable")
 
 
 def seed_spread(board: Board, rows: Sequence[Row]) -> Figure:

@@ -69,7 +69,8 @@ def notes(board: Board) -> list[str]:
     devices = board.distinct("device")
     if len(devices) > 1:
         lines.append(
-            f"Trained on {', '.join(devices)}: seconds of different devices do not compare."
+            f"Trained on {', '.join(devices)}: seconds of different devices do not compare, and a "
+            "row whose seeds were trained on several has no mean of them."
         )
     if board.differs:
         told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
@@ -130,7 +131,7 @@ def _accuracy(board: Board) -> Grid:
             Cell(row.label),
             *(column[at] for column in columns),
             Cell(row.seeds),
-            Cell(METRICS["train_seconds"].text(row.mean("seconds", "train"))),
+            _seconds(row),
             Cell(METRICS["parameters"].text(row.mean("parameters", "trainable"))),
         ]
         for at, row in enumerate(board.rows)
@@ -139,6 +140,11 @@ def _accuracy(board: Board) -> Grid:
     extra = [METRICS[name].label for name in ("train_seconds", "parameters")]
     head = ["Model", *labels, "Seeds", *extra]
     return Grid("Accuracy and cost", head, rows, "l" + "r" * (len(head) - 1), notes(board))
+
+
+def _seconds(row: Row) -> Cell:
+    summary = row.train_seconds
+    return Cell(METRICS["train_seconds"].text(None if summary is None else summary.mean))
 
 
 def _metric_cells(board: Board, name: str) -> list[Cell]:

@@ -116,7 +116,7 @@ def _finding(found: Finding) -> dict[str, Any]:
 def _values(board: Board, row: Row) -> dict[str, dict[str, Any]]:
     """Return numbers over seeds: by slice (``""`` is every case) and name."""
     cost = {
-        "train_seconds": row.summary("seconds", "train"),
+        "train_seconds": row.train_seconds,
         "parameters": row.summary("parameters", "trainable"),
         **{name: row.summary("text", name) for name in board.text_facts()},
     }

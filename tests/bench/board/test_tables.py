@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 
 from recbole_llm.bench.boards import Board
 from recbole_llm.bench.cells import Grid
@@ -131,14 +132,27 @@ def test_no_row_of_latex_begins_with_what_ends_a_row(made, results) -> None:
     assert "\n{[}text, id] & " in page and "\n{*}best{*} & " in page
 
 
-def test_two_devices_have_no_front_and_say_so(made, results) -> None:
+def test_seconds_of_different_devices_are_not_mixed(made, results) -> None:
     results.add(made.lstm, "ml-100k", 2020)
     one = read_boards(results.folder).boards[0]
-    assert "nothing cheaper" in drawn(one) and "do not compare" not in str(notes(one))
-    results.add(made.gru4rec, "ml-100k", 2020, device="cuda:0")
+    assert drawn(one).endswith("nothing cheaper is as good") and "Trained on" not in str(notes(one))
+    results.add(made.gru4rec, "ml-100k", 2020, device="cuda:0", seconds={"train": 1.0})
     two = read_boards(results.folder).boards[0]
-    assert "on cpu, cuda:0" in drawn(two) and "nothing cheaper" not in drawn(two)
-    assert "Trained on cpu, cuda:0: seconds of different devices do not compare." in notes(two)
+    assert drawn(two).endswith("nothing cheaper is as good on the same device")
+    assert len(dashed(two)) == 2  # neither is cheaper than the other
+    assert "Trained on cpu, cuda:0: seconds of different devices do not compare" in str(notes(two))
+    results.add(made.gru4rec, "ml-100k", 2021, device="cpu", seconds={"train": 9.0})
+    three = read_boards(results.folder).boards[0]
+    assert drawn(three).endswith("trained on several devices and not drawn: GRU4Rec")
+    assert len(dashed(three)) == 1
+    accuracy, *_ = grids(three)
+    shown = {row[0].text: row[-2].text for row in accuracy.rows}
+    assert shown["GRU4Rec"] == "–" != shown["LLMInterestLSTM"]
+
+
+def dashed(board: Board) -> list[Line2D]:
+    """Return the fronts of the first figure."""
+    return [one for one in tradeoff(board, board.rows).axes[0].lines if one.get_ls() == "--"]
 
 
 def drawn(board: Board) -> str:

@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--data_path", type=lambda path: str(Path(path).resolve()))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--against", nargs="+", default=["GRU4Rec"], help="stock models to pass")
+    parser.add_argument("--against", nargs="+", default=["GRU4Rec", "SASRec"], help="to pass")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--result", type=Path)
     parser.add_argument("--child", choices=SECTIONS, help=argparse.SUPPRESS)

@@ -66,7 +66,8 @@ What we set out to reach, test NDCG@10, and what the records in results/ say: me
 deviation over seeds. Quoted figures are of others' runs, from papers and READMEs; those under
 another ruler say why a target was set, and are no comparison. "Best" is the row or ensemble of
 ours with the highest test mean, so that the test chose it; one whose repeats are learned has a term
-that no quoted model has (docs/repeats.md). Rulers: docs/protocol.md and the suite.
+that no quoted model has (docs/repeats.md), and the thought of similar texts had seen test scores
+(docs/similarity.md). Rulers: docs/protocol.md and the suite.
 `benchmarks/targets.py` writes this page, `recbole-llm bench` and `benchmarks/ensembles.py` measure.
 
 | data, ruler | quoted | elsewhere | wanted of LLMInterestLSTM | reached | wanted of any | best |

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sections.contestants import build
-from sections.process import in_child
+from sections.process import in_child, provenance
 
 OURS = "LLMInterestLSTM"
 RECORDS = Path(__file__).parents[2] / "results" / "ml-100k" / "ml-100k"
@@ -38,8 +38,10 @@ class Passed(Exception):  # noqa: N818 - it is no error
 
 
 def run(request: argparse.Namespace, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the results against each stock model."""
-    part: dict[str, Any] = {"against": dict(before.get("against", {}))}
+    """Yield the results against each stock model; those of an earlier call keep their machine."""
+    earlier = {key: value for key, value in before.items() if key != "against"}
+    kept = {name: earlier | one for name, one in before.get("against", {}).items()}
+    part: dict[str, Any] = {"against": kept}
     for name in request.against[: 1 if request.small else None]:
         goal = {"score": 0.0, "epochs": 1} if request.small else goal_of(name)
         less = LARGE if request.small else {}
@@ -51,7 +53,8 @@ def run(request: argparse.Namespace, before: dict[str, Any]) -> Iterator[dict[st
             taken = in_child("passing", stock)
             rounds.append({"stock": taken, "ours": in_child("passing", ours | {"goal": goal})})
             print(json.dumps(rounds[-1]), flush=True)
-        part["against"][name] = {"goal": goal, "rounds": rounds} | compare(goal, rounds)
+        found = {"goal": goal, "rounds": rounds} | compare(goal, rounds)
+        part["against"][name] = provenance() | found
         yield part
 
 

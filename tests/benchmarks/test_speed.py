@@ -130,9 +130,10 @@ def test_a_small_pass_trains_one_epoch_of_one_stock_model(monkeypatch) -> None:
 
     monkeypatch.setattr(passing, "in_child", in_child)
     small = argparse.Namespace(small=True, rounds=1, against=["GRU4Rec", "SASRec"])
-    before = {"against": {"SASRec": {"goal": {}}}}
+    before = {"commit": "earlier", "against": {"SASRec": {"goal": {}}}}
     (part, *_) = [*passing.run(small, before)][::-1]
     assert list(part["against"]) == ["SASRec", "GRU4Rec"] and len(asked) == 2
+    assert part["against"]["SASRec"]["commit"] == "earlier" != part["against"]["GRU4Rec"]["commit"]
     assert asked[0]["settings"]["epochs"] == 1 and asked[1]["goal"]["score"] == 0.0
 
 

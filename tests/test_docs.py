@@ -69,7 +69,27 @@ def test_the_readme_shows_the_leaderboards_that_are_there(tmp_path: Path, script
         assert found.count(table) == found.count("**ml-") == (1 if suite == "ml-100k" else 3)
         assert "](results/ml-100k/figures/ml-100k/tradeoff.svg)" in found
         assert found.count("![") == 1 and "Note." not in found and "Left out" not in found
-    assert found.index("ml-1m, R") < found.index("ml-1m, F")
+    assert found.index("ml-1m, R") < found.index("ml-1m, F") and "claim" not in found
+
+
+def test_the_readme_counts_what_holds_of_a_claim(tmp_path: Path, script) -> None:
+    claims = script("figures")["claims"]
+    claims.__globals__["ROOT"] = tmp_path
+    (tmp_path / "results" / "ml-1m").mkdir(parents=True)
+    (tmp_path / "results" / "ml-1m" / "leaderboard.md").write_text(
+        "# x\n\n## ml-1m, R\n\n### Claim: A is better in NDCG@10\n\n"
+        "| Against | All test cases | Tail items | Cold items |\n| --- | --- | --- | --- |\n"
+        "| B | holds: +0.02, p 0.001 | does not hold: -0.1 | cannot be said (users: 3) |\n"
+        "| C | holds: +0.01, p 0.003 | cannot be said (seeds) | cannot be said (seeds) |\n\n"
+        "The suite claims more.\n\n## ml-1m, F\n\n### Accuracy and cost\n\n| A |\n",
+        encoding="utf-8",
+    )
+    *_, table = claims()
+    assert table.split("\n") == [
+        "| suite, table | claimed of | all test cases | tail items | cold items |",
+        "|---|---|---|---|---|",
+        "| ml-1m: ml-1m, R | A | 2 of 2 | 0 of 2, 1 cannot be said | cannot be said |",
+    ]
 
 
 @pytest.mark.slow

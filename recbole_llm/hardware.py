@@ -48,7 +48,7 @@ def _supports(instructions: str) -> bool:
 
 def _is_amd() -> bool:
     try:
-        facts = CPUINFO.read_text()
+        facts = CPUINFO.read_text(encoding="utf-8")
     except OSError:
         facts = platform.processor()
     return "AuthenticAMD" in facts

@@ -11,7 +11,7 @@ check:  ## the one gate: format, lint, types, fast tests
 	uv run ruff format --check .
 	uv run ruff check .
 	uv run mypy
-	uv run pytest -m "not slow"
+	uv run pytest -m "not slow" -n logical
 
 test:  ## every test, the slow ones too
 	uv run pytest

@@ -140,7 +140,8 @@ def trials(folder: Path, *, small: bool, rounds: int) -> dict[str, Any]:
     """Return trials an hour and best scores of the contestants, by round, and their ratios."""
     work = Work(GRID, 3, COMMON)
     if small:
-        work = Work({"learning_rate": [1e-3]}, 1, COMMON | {"MAX_ITEM_LIST_LENGTH": 5})
+        few = {"MAX_ITEM_LIST_LENGTH": 5, "user_inter_num_interval": "[100,inf)"}
+        work = Work({"learning_rate": [1e-3]}, 1, COMMON | few)
     found = []
     for place in range(rounds):
         first = place % 3

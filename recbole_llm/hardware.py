@@ -19,6 +19,7 @@ NO_MEMORY = (
 )  # fmt: skip
 MALLOC_PARAMETERS = {"M_MMAP_THRESHOLD": (-3, 2**30), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
 OWN_MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+NO_KERNEL = "could not create a primitive descriptor"
 NO_PRIMITIVE = ("could not create a primitive", "could not execute a primitive")
 
 
@@ -72,6 +73,14 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return mallopt is not None and all(mallopt(*one) for one in MALLOC_PARAMETERS.values())
+
+
+def lacks_kernel(error: BaseException) -> bool:
+    """Tell whether an error says that oneDNN has nothing for a type on this processor.
+
+    Its LSTM computes in bf16 only with AVX-512 or newer; it says so when it is called.
+    """
+    return NO_KERNEL in str(error).lower()
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

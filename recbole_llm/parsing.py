@@ -139,7 +139,10 @@ def run_named(words: Sequence[str], given: Mapping[str, str], problems: list[str
     return ""
 
 
-class StrictLoader(yaml.SafeLoader):
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+
+
+class StrictLoader(SafeLoader):  # type: ignore[misc,valid-type]
     """YAML without repeated keys and dates, in which 1e-3 is a number as in RecBole.
 
     The value of a text setting is its text as written: a revision 12345678 is no number.

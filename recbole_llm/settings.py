@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -229,11 +230,13 @@ class ColdStart(BaseModel):
     seed: int = Field(default=0, ge=0)
 
 
-def text_keys() -> set[str]:
+@cache
+def text_keys() -> frozenset[str]:
     """Return the keys whose value is text whatever it looks like."""
     known = {**Settings.model_fields, **RecBoleBounds.model_fields}
     plain = {name for name, field in known.items() if field.annotation in (str, Name)}
-    return plain | {"model", "dataset", "gpu_id", "encoding", "loss_type", "learner", "state"}
+    more = {"model", "dataset", "gpu_id", "encoding", "loss_type", "learner", "state"}
+    return frozenset(plain | more)
 
 
 def find_problems(values: Mapping[str, Any], *, known_keys: Collection[str]) -> list[str]:

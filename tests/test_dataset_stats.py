@@ -43,6 +43,7 @@ def test_a_small_dataset_by_hand(write_dataset) -> None:
     assert dataset_stats("toy", filtered)["users"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
 def test_without_texts_there_are_none_in_the_picture(form, write_dataset, tmp_path: Path) -> None:
     folder = write_dataset([("u", "a", 1.0), ("u", "b", 2.0)])
@@ -54,6 +55,7 @@ def test_without_texts_there_are_none_in_the_picture(form, write_dataset, tmp_pa
     assert [path.name for path in picture.parent.iterdir()] == [picture.name]
 
 
+@pytest.mark.slow
 def test_ml_100k_and_its_picture(tmp_path: Path) -> None:
     stats = dataset_stats("ml-100k", {}, picture=tmp_path / "x.png")
     assert (stats["users"], stats["items"], stats["interactions"]) == (943, 1_682, 100_000)
@@ -61,6 +63,7 @@ def test_ml_100k_and_its_picture(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
 def test_a_picture_without_seaborn_or_place_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match=r"x\.png cannot be written"):

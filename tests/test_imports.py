@@ -402,6 +402,7 @@ def test_only_the_command_line_prints() -> None:
         assert not prints or file.name == "cli.py", file
 
 
+@pytest.mark.slow
 def test_nothing_evaluates_or_unpickles() -> None:
     for file in FILES:
         names = called(file)

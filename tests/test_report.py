@@ -95,6 +95,7 @@ def test_the_curve_has_each_validation(folder) -> None:
     assert seconds[-1] <= result["seconds"]["train"] + result["seconds"]["evaluate"]
 
 
+@pytest.mark.slow
 def test_lists_of_a_model_without_text_are_compared_if_asked(folder) -> None:
     result, _ = run(folder, "SASRec")
     assert result["lists"]["text_diversity@5"] is None

@@ -14,8 +14,14 @@ from tqdm import tqdm
 
 from recbole_llm.compat import smallest_gain
 from recbole_llm.data.batches import WindowBatch
-from recbole_llm.errors import OutOfMemoryError, RunDirError, first_line
-from recbole_llm.hardware import amp_dtype, is_out_of_memory
+from recbole_llm.errors import (
+    OutOfMemoryError,
+    RecBoleLLMError,
+    RequestError,
+    RunDirError,
+    first_line,
+)
+from recbole_llm.hardware import amp_dtype, is_out_of_memory, lacks_kernel
 from recbole_llm.run_dir import STATE
 from recbole_llm.settings import Settings
 from recbole_llm.train.optim import Steps, WeightAverage
@@ -159,14 +165,25 @@ class Engine(SafeTrainer):
             try:
                 total += self._train_batch(batch, place=place, num_batches=len(train_data))
             except Exception as error:
-                if not is_out_of_memory(error):
+                if (known := self._known(error)) is None:
                     raise
-                raise OutOfMemoryError(
-                    f"{self._place}: memory does not hold a step of training: "
-                    f"{first_line(error)} {NO_ROOM}"
-                ) from None
+                raise known from None
         self._place = f"epoch {epoch_idx}"
         return float(sum(self.world.gather(total)) / self.world.size)
+
+    def _known(self, error: Exception) -> RecBoleLLMError | None:
+        """Return what to tell a user of an error that the machine gave, if it is known."""
+        if is_out_of_memory(error):
+            return OutOfMemoryError(
+                f"{self._place}: memory does not hold a step of training: "
+                f"{first_line(error)} {NO_ROOM}"
+            )
+        if self.enable_amp and lacks_kernel(error):
+            return RequestError(
+                f"enable_amp: this processor cannot train {self.config['model']} in bfloat16: "
+                f"{first_line(error)} Leave enable_amp away, which trains in float32 here."
+            )
+        return None
 
     def _train_batch(self, batch: Any, *, place: int, num_batches: int) -> float:
         """Add a batch's gradients and return its loss."""

@@ -176,7 +176,8 @@ def test_a_call_that_was_stopped_is_gone_on_with(script, tmp_path: Path) -> None
     sweep = {
         "model": "LLMInterestLinear", "dataset": "ml-100k", "scheduler": {"kind": "none"},
         "budget": {"trials": 2}, "space": {"dropout_prob": {"choice": [0.1, 0.2, 0.3]}},
-        "settings": {"epochs": 1}, "protocol": {"MAX_ITEM_LIST_LENGTH": 5},
+        "settings": {"epochs": 1, "item_features": "id"},
+        "protocol": {"MAX_ITEM_LIST_LENGTH": 5, "user_inter_num_interval": "[100,inf)"},
     }  # fmt: skip
     tried, _ = script.tune(tmp_path, **sweep)
     lost = tmp_path / "results" / "trials" / f"{tried[1]['id']}.json"

@@ -131,6 +131,7 @@ def test_storage_is_linear_in_interactions() -> None:
     assert sum(t.numel() for t in held.values()) < 12 * 100_000
 
 
+@pytest.mark.slow
 def test_padding_under_a_fifth_on_amazon_beauty(shared_data: Path, tmp_path: Path) -> None:
     import tarfile
 
@@ -217,6 +218,7 @@ def test_a_folder_without_interactions_names_the_file(write_dataset) -> None:
         InterestDataset(config_of(dataset="toy", data_path=str(folder / "toy")))
 
 
+@pytest.mark.slow
 def test_ids_are_compared_letter_by_letter(write_dataset) -> None:
     ids = ["001", "1", " 2", "2", "[PAD]", "1.0"]
     events = [(user, item, float(k)) for user in "ab" for k, item in enumerate(ids)]

@@ -248,6 +248,7 @@ def test_a_model_learns_the_ring_by_drawn_negatives(ring, loss, sampling) -> Non
     assert trainer.evaluate(world.valid, load_best_model=False)["hit@1"] > 0.8
 
 
+@pytest.mark.slow
 def test_mse_on_given_vectors_learns_the_ring_by_cosine(ring) -> None:
     world = ring("LLMInterestLSTM", loss_type="MSE", scoring="cosine")
     trainer = world.fit()

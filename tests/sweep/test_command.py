@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("without_ray")
 RESULTS = Path("results/tuning/toy")
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_in_a_winner_tested_once(tune, write_sweep, trials) -> None:
     code, said, err = tune(write_sweep())
     assert code == 0, err

@@ -58,6 +58,7 @@ def render(sweep, ledger: Ledger, folder: Path) -> None:
     write_report(folder, sweep, ledger, outcome, name="<script>alert(2)</script>")
 
 
+@pytest.mark.slow
 def test_importance_finds_what_the_score_hangs_on(sweep, ledger: Ledger) -> None:
     found = importances(sweep(space=SPACE), ledger.trials())
     assert found.fit > 0.5
@@ -95,6 +96,7 @@ def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger, repo
         assert words in text
 
 
+@pytest.mark.slow
 def test_the_words_hold_the_best_and_the_failed(report: Path, ledger: Ledger) -> None:
     text = (report / "report.md").read_text()
     best = ledger.ranked()[0]
@@ -106,6 +108,7 @@ def test_the_words_hold_the_best_and_the_failed(report: Path, ledger: Ledger) ->
     assert "0.2500: 0.2500 (seed 1)" in text  # one seed: no deviation
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn(report: Path) -> None:
     names = {file.name for file in (report / "figures").iterdir()}
     stems = ("best-so-far", "curves", "parallel", "importance")

@@ -201,6 +201,7 @@ def test_a_gpu_that_answers_no_more_ends_a_sweep_in_one_process(
     assert [one["state"] for one in trials()] == ["failed"]
 
 
+@pytest.mark.slow
 def test_larger_hours_let_stopped_trials_begin_anew(tune, write_sweep, monkeypatch, trials) -> None:
     late = property(lambda ledger: 2.0 * any(one.curve for one in ledger.trials()))
     one_seed = {"top": 1, "seeds": [1]}
@@ -226,6 +227,7 @@ def test_another_order_of_the_space_is_another_sweep(tune, write_sweep) -> None:
     assert code == 2 and "the order of space changed since the trials in" in err
 
 
+@pytest.mark.slow
 def test_a_lost_file_of_the_sweep_is_made_again_from_the_trials(tune, write_sweep) -> None:
     parts = {"budget": {"trials": 1}, "finalists": {"top": 1, "seeds": [1]}}
     assert tune(write_sweep(**parts))[0] == 0

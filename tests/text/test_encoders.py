@@ -34,6 +34,7 @@ def test_vectors_are_those_of_sentence_transformers(minilm, reference) -> None:
     assert encoding.truncated == 1
 
 
+@pytest.mark.slow
 def test_bf16_keeps_the_direction(minilm, reference, monkeypatch) -> None:
     monkeypatch.setattr(models, "cpu_has_bf16", lambda: True)
     fast = TextEncoder(EncoderSpec(dtype="bf16"))

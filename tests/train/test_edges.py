@@ -85,6 +85,30 @@ def test_a_step_that_memory_does_not_hold_names_its_batch(toy, monkeypatch) -> N
         run_recbole("LLMInterestLSTM", "toy", config_dict=toy)
 
 
+def test_a_processor_without_a_kernel_in_bf16_is_named(toy, monkeypatch) -> None:
+    """As by oneDNN where there is no AVX-512."""
+    words = "could not create a primitive descriptor for the LSTM forward propagation primitive."
+
+    def lacking(*_: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(InterestModel, "calculate_loss", lacking)
+    with pytest.raises(RequestError, match=f"enable_amp: .* LLMInterestLSTM .*{words} Leave"):
+        run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "enable_amp": True})
+    with pytest.raises(RuntimeError, match=words):  # this is nothing that enable_amp brought
+        run_recbole("LLMInterestLSTM", "toy", config_dict={**toy, "enable_amp": False})
+
+
+def test_an_lstm_trains_in_bf16_or_says_that_the_processor_cannot(toy) -> None:
+    settings = {**toy, "enable_amp": True, "epochs": 1, "use_gpu": False}
+    try:
+        result = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
+    except RequestError as error:
+        assert "enable_amp: this processor cannot train LLMInterestLSTM in bfloat16" in str(error)
+    else:
+        assert result["epochs"] == 1
+
+
 def test_a_metric_that_is_nan_is_a_failure(toy, monkeypatch) -> None:
     nan = float("nan")
     monkeypatch.setattr(InterestTrainer, "evaluate", lambda *_, **__: {"ndcg@3": nan})

@@ -40,7 +40,8 @@ def test_a_result_has_the_keys_of_the_contract(toy) -> None:
 
 @pytest.mark.parametrize(("is_mixed", "said"), [(True, "bfloat16"), (False, "float32")])
 def test_a_result_says_the_precision_that_was_asked_for(toy, is_mixed, said: str) -> None:
-    run_dir = run(toy, enable_amp=is_mixed, epochs=1, use_gpu=False)["run_dir"]
+    settings = {**toy, "enable_amp": is_mixed, "epochs": 1, "use_gpu": False}
+    run_dir = run_recbole("LLMInterestGRU", "toy", config_dict=settings)["run_dir"]
     assert json.loads(Path(run_dir, RESULT).read_text())["precision"] == said
 
 

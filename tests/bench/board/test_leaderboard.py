@@ -72,6 +72,7 @@ def test_a_dataset_of_absent_runs_has_no_figures(made, results) -> None:
     assert list(pictures(board)) == []
 
 
+@pytest.mark.slow
 def test_files_have_names_that_any_system_takes(made, results, tmp_path: Path) -> None:
     """Labels, rulers and columns of users may be called anything."""
     results.ruler = 'a<b>:"|?*'

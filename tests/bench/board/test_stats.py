@@ -70,6 +70,17 @@ def test_the_permutation_test_counts_signings(differences: list[float], p: float
     assert compare(np.array(differences, float), num_seeds=2).p == pytest.approx(p)
 
 
+def test_of_many_signings_a_part_is_drawn() -> None:
+    """All 2**16 counted by hand, which is more than are drawn; then users beyond any counting."""
+    differences = np.random.default_rng(3).normal(0.6, 1, 16)
+    signings = 1 - 2 * (np.arange(2**16)[:, None] >> np.arange(16) & 1)
+    exact = (signings @ differences >= differences.sum() - 1e-12).mean()
+    assert 0.05 < exact < 0.5
+    assert compare(differences, num_seeds=2).p == pytest.approx(exact, abs=0.015)
+    many = compare(np.tile([1.0, -1.0, 0.1], 1000), num_seeds=2)
+    assert many.p == pytest.approx(0.0129, abs=0.004)  # the normal's tail at 2.23
+
+
 def test_a_better_model_has_a_small_p_and_a_worse_one_a_large() -> None:
     differences = np.random.default_rng(1).normal(0.1, 0.2, 200)
     better, worse = (compare(sign * differences, num_seeds=3) for sign in (1, -1))

@@ -236,6 +236,7 @@ def test_damaged_speeds_are_one_line(made, results, content: str) -> None:
         read_boards(results.folder)
 
 
+@pytest.mark.slow
 def test_groups_of_other_cases_are_not_compared(made, results) -> None:
     text = {"anisotropy": 0.25}
     path = results.add(made.lstm, "ml-100k", 2020, text=text)

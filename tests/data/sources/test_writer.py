@@ -135,6 +135,7 @@ def test_the_core_by_hand(tmp_path: Path) -> None:
     assert (facts["users"], facts["items"], facts["release"]["users"]) == (3, 2, 5)
 
 
+@pytest.mark.slow
 def test_memory_does_not_hold_the_texts(tmp_path: Path) -> None:
     num_rows, width = 60_000, 500
     events = ([f"{at % 100:0{width}}", f"{at % 70}", str(at)] for at in range(num_rows))

@@ -13,6 +13,7 @@ from recbole_llm.recommend.trajectory.gallery import drawn_users
 FIGURES = {"heatmap", "heatmap_items", "path", "drift"}  # no word is of several items
 
 
+@pytest.mark.slow
 def test_a_trajectory_is_pictures_and_numbers(world, world_run, tmp_path: Path, capsys) -> None:
     written = []
     for name in ("one", "two"):
@@ -38,6 +39,7 @@ def test_a_trajectory_is_pictures_and_numbers(world, world_run, tmp_path: Path, 
         assert {one["name"] for one in step[kind]["genres"]} == {"calm", "wild", "goods"}
 
 
+@pytest.mark.slow
 def test_a_gallery_is_one_page_that_escapes_what_it_shows(
     world, world_run, tmp_path: Path, capsys
 ) -> None:
@@ -58,6 +60,7 @@ def test_a_gallery_draws_users_by_a_fixed_seed(atlas, world) -> None:
     assert len(drawn_users(atlas.recommender.requests, 999)) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("history", "without"), [("i1", {"drift", "path"}), ("i1 i2", {"path"}), ("i1 i2 i3", set())]
 )

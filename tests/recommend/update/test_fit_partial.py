@@ -58,6 +58,7 @@ def new_item(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_users_turn_round_and_replay_keeps_what_was_known(
     ring_run, ring_world, write_events, tmp_path
 ) -> None:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from recbole_llm.pictures import FAINT, STYLE, Picture, picture
-from recbole_llm.sweep.importance import importances
+from recbole_llm.sweep.importance import Importances
 from recbole_llm.sweep.ledger import Ledger, Trial, sound
 from recbole_llm.sweep.specs import Dimension, Sweep
 
@@ -25,7 +25,7 @@ TOP = "#d1495b"
 NAMES = ("best-so-far", "curves", "parallel", "importance")
 
 
-def pictures(sweep: Sweep, ledger: Ledger) -> Iterator[Picture]:
+def pictures(sweep: Sweep, ledger: Ledger, weights: Importances | None) -> Iterator[Picture]:
     """Yield the figures that the trials have numbers for."""
     trials = sound(ledger)
     made: dict[str, tuple[str, Callable[[], Figure]]] = {}
@@ -43,7 +43,7 @@ def pictures(sweep: Sweep, ledger: Ledger) -> Iterator[Picture]:
             "Parallel coordinates: the settings of every trial and what it scored",
             lambda: parallel(sweep, ledger, trials),
         )
-    if (weights := importances(sweep, trials)) is not None and weights.table:
+    if weights is not None and weights.table:
         made["importance"] = (
             "Importance of each hyper-parameter (permutation, random forest)",
             lambda: importance(weights.table),

@@ -41,8 +41,9 @@ def write_report(
     from recbole_llm.sweep.figures import NAMES, pictures
     from recbole_llm.sweep.page import render_page
 
-    drawn = list(pictures(sweep, ledger))
-    about = facts(sweep, ledger, outcome, name=name)
+    weights = importances(sweep, sound(ledger))
+    drawn = list(pictures(sweep, ledger, weights))
+    about = facts(sweep, ledger, outcome, weights, name=name)
     stale = set(NAMES) - {one.name for one in drawn}
     files: dict[Path, str | bytes] = {folder / "report.md": markdown(about, drawn)}
     files[folder / "report.html"] = render_page(about, drawn)
@@ -59,10 +60,16 @@ def write_report(
     return list(files)
 
 
-def facts(sweep: Sweep, ledger: Ledger, outcome: Mapping[str, Any], *, name: str) -> dict[str, Any]:
+def facts(
+    sweep: Sweep,
+    ledger: Ledger,
+    outcome: Mapping[str, Any],
+    weights: Importances | None,
+    *,
+    name: str,
+) -> dict[str, Any]:
     """Return what a report says, in words and tables of words."""
     scored = sound(ledger)
-    weights = importances(sweep, scored)
     winner, test, cost = outcome["winner"], outcome["test"], outcome["cost"]
     states = ", ".join(f"{number} {WORDS[state]}" for state, number in cost["trials"].items())
     return {

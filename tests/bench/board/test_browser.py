@@ -234,6 +234,11 @@ def test_it_works_by_keyboard(page: Page) -> None:
     assert page.labels()[0] == HOSTILE
     page.press(Keys.SPACE)  # the focus stayed on the head
     assert page.head("Model").get_attribute("aria-sort") == "descending"
+    for key, is_open in ((Keys.ENTER, True), (Keys.SPACE, False)):
+        page.find("[data-focus='row GRU4Rec']").send_keys(key)
+        assert bool(page.texts("#rows .details")) is is_open
+        focused = page.browser.switch_to.active_element
+        assert focused.get_attribute("data-focus") == "row GRU4Rec"
 
 
 def test_dark_and_light_follow_the_system_and_the_switch(page: Page) -> None:

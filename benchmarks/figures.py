@@ -86,10 +86,12 @@ def _epochs(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _share(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    shares = part["median"]
+    kind = "bf16" if "share_of_bf16_peak" in shares else "fp32"  # not each processor has bf16
     yield (
         "Share of the matmul peak that a training step reaches, ml-1m's sizes, length 200",
-        f"{100 * part['median']['share']:.0f} % of the peaks of its parts' precisions, "
-        f"{100 * part['median']['share_of_bf16_peak']:.0f} % of bf16's alone",
+        f"{100 * shares['share']:.0f} % of the peaks of its parts' precisions, "
+        f"{100 * shares[f'share_of_{kind}_peak']:.0f} % of {kind}'s alone",
     )
 
 

@@ -19,7 +19,7 @@ GPUS = "GPU-1a,MIG-2b"
 GRID = {
     "searcher": "grid",
     "budget": {},
-    "space": {"learning_rate": {"choice": [0.01, 1e-6, 0.02, 2e-6, 0.03, 3e-6]}},
+    "space": {"learning_rate": {"choice": [0.01, 1e-6, 0.02, 2e-6]}},
 }
 
 

@@ -31,6 +31,12 @@ EXPORTED = [
     ("openvino", "int8"),
 ]
 QUICK = ("openvino", "int8")
+TORCH_BF16 = pytest.param(
+    "torch", "bf16",
+    marks=pytest.mark.skipif(
+        not hardware.cpu_has_bf16(), reason="this processor emulates bf16, which takes minutes"
+    ),
+)  # fmt: skip
 CASES = [
     pytest.param(
         name, *case, marks=[] if name == "tiny_bert" and case == QUICK else pytest.mark.slow
@@ -107,7 +113,7 @@ def assert_batches_change_nothing(plain: Encoding, *others: Encoding, dtype: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "dtype"), [*EXPORTED, ("torch", "bf16")])
+@pytest.mark.parametrize(("backend", "dtype"), [*EXPORTED, TORCH_BF16])
 def test_the_real_model_and_its_batches(minilm, exports, titles, backend, dtype) -> None:
     one, many = (encoder(minilm.spec.name, backend, dtype, exports) for _ in range(2))
     one.budget.tokens, many.budget.tokens = 1, 10_000

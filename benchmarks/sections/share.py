@@ -48,7 +48,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     own = {"data_path": str(folder), "MAX_ITEM_LIST_LENGTH": 200, "epochs": 2}
     one = build("ours", MODEL, "like", own)
     peaks = {"float32": peak(torch.float32)}
-    if cpu_has_bf16():  # others emulate it, a hundred times slower
+    if cpu_has_bf16():  # others emulate it, for many minutes
         peaks["bf16"] = peak(torch.bfloat16)
     last = train(one)[-1]
     step = last.seconds / last.batches

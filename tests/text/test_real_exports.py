@@ -227,7 +227,7 @@ tokens = encoder.tokens(texts)
 expected = encoder._vectors(tokens)
 status = Path("/proc/self/status").read_text().split()
 size = int(status[status.index("VmSize:") + 1]) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (size + 40 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (size + 64 * 2**20, resource.RLIM_INFINITY))
 encoder.budget.tokens = most = 2**20
 received = encoder._vectors(tokens)
 halvings = (most // encoder.budget.tokens).bit_length() - 1

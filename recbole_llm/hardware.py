@@ -48,11 +48,24 @@ def _supports(instructions: str) -> bool:
 
 
 def _is_amd() -> bool:
+    return "AuthenticAMD" in (_cpu_facts() or platform.processor())
+
+
+def _cpu_facts() -> str:
+    """Return what Linux says of the processor, elsewhere nothing."""
     try:
-        facts = CPUINFO.read_text(encoding="utf-8")
+        return CPUINFO.read_text(encoding="utf-8")
     except OSError:
-        facts = platform.processor()
-    return "AuthenticAMD" in facts
+        return ""
+
+
+def device_name(device: torch.device) -> str:
+    """Return the model of a device, as ``NVIDIA H200`` or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = _cpu_facts().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def amp_dtype(device_type: str) -> torch.dtype:

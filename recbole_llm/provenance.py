@@ -17,6 +17,7 @@ import recbole_llm
 from recbole_llm.config import LLMConfig
 from recbole_llm.eval_checks import FILTERS
 from recbole_llm.files import sha256
+from recbole_llm.hardware import device_name
 from recbole_llm.plugin import CLASSIFIERS
 
 PACKAGES = (
@@ -46,6 +47,7 @@ def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
         "modalities": {name: vectors.facts() for name, vectors in modalities.items()},
         "peak_memory_mib": peak_memory_mib(),
         "device": str(config["device"]),
+        "device_name": device_name(config["device"]),
         "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
         | {name: version for name in PACKAGES if (version := _version(name))},
         "commit": commit(),

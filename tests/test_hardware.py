@@ -118,3 +118,11 @@ def test_bf16_is_chosen_where_it_is_faster(
     monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr(platform, "processor", lambda: f"Family 25, {maker}")  # as Windows says it
     assert cpu_is_faster_in_bf16.__wrapped__() == is_faster
+
+
+def test_a_processor_has_the_name_that_linux_knows(tmp_path, monkeypatch) -> None:
+    cpu, cpuinfo = torch.device("cpu"), tmp_path / "cpuinfo"
+    monkeypatch.setattr(hardware, "CPUINFO", cpuinfo)
+    assert hardware.device_name(cpu) == platform.processor()
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU: 2 GHz\nmodel name\t: other\n")
+    assert hardware.device_name(cpu) == "Some CPU: 2 GHz"

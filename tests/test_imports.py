@@ -51,7 +51,7 @@ OURS = {
     },
     "dataset_yaml": {"parsing"},
     "config": {"errors", "parsing", "plugin", "compat", "checks", "dataset_yaml"},
-    "provenance": {"files", "config", "plugin", "eval_checks"},
+    "provenance": {"files", "config", "plugin", "eval_checks", "hardware"},
     "data": {"errors", "files", "settings", "atomic", "text", "data"},
     "model": {"errors", "settings", "data", "model"},
     "train": {

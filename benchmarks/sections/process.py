@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from recbole_llm.hardware import cpu_is_faster_in_bf16
+from recbole_llm.hardware import cpu_is_faster_in_bf16, device_name
 from recbole_llm.provenance import PACKAGES, commit, peak_memory_mib
 
 SCRIPT = Path(__file__).parents[1] / "speed.py"
@@ -57,7 +57,7 @@ def median_ratio(
 def machine() -> dict[str, Any]:
     """Return what two measurements must share to be compared."""
     return {
-        "processor": _processor(),
+        "processor": device_name(torch.device("cpu")),
         "threads": torch.get_num_threads(),
         "precision": "bf16" if cpu_is_faster_in_bf16() else "float32",
     }
@@ -68,13 +68,6 @@ def provenance() -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in PACKAGES}
     return {"machine": machine(), "versions": versions, "commit": commit()}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def forget_peak() -> float:

@@ -59,10 +59,15 @@ class Row:
         return None if summary is None else summary.mean
 
     @property
+    def devices(self) -> list[str]:
+        """What its runs were trained on; the model is not said by older records."""
+        found = (run.facts.get("device_name") or run.facts.get("device") for run in self.runs)
+        return sorted({str(device) for device in found if device is not None})
+
+    @property
     def device(self) -> str | None:
         """What all of its runs were trained on; None where that differs."""
-        devices = {run.facts.get("device") for run in self.runs}
-        return devices.pop() if len(devices) == 1 else None
+        return self.devices[0] if len(self.devices) == 1 else None
 
     @property
     def train_seconds(self) -> Summary | None:
@@ -121,6 +126,10 @@ class Board:
         """Return the different values that records hold under nested keys, sorted as text."""
         found = (value_at(run.facts, *keys) for row in self.rows for run in row.runs)
         return sorted({str(value) for value in found if value is not None})
+
+    def devices(self) -> list[str]:
+        """Return what its runs were trained on, sorted as text."""
+        return sorted({device for row in self.rows for device in row.devices})
 
     def num_cases(self) -> int | None:
         """Return the number of test cases, as some run's slices count them."""

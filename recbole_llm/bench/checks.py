@@ -18,6 +18,7 @@ from recbole_llm.eval_checks import rerank_problems
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.provenance import protocol_rules
+from recbole_llm.ranking_metrics import RANK_METRICS
 from recbole_llm.transfer_checks import reading_problems, source_problems
 
 MOST = 3  # rows that a message names
@@ -172,7 +173,10 @@ def _one_seed(runs: Iterable[RunSpec]) -> Iterator[RunSpec]:
 
 
 def _metrics(config: LLMConfig) -> list[str]:
-    return [f"{name}@{k}".lower() for name in config["metrics"] for k in config["topk"]]
+    """Return the metrics of ranks that a run has; those of lists sort no table."""
+    names = [name.lower() for name in config["metrics"] if name.lower() in RANK_METRICS]
+    cut = [f"{name}@{k}" for name in names if name != "gauc" for k in config["topk"]]
+    return cut + ["gauc"] * ("gauc" in names)
 
 
 def _mixed(rules: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -139,7 +139,8 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
     """Draw the validation metric against the seconds since training began.
 
     A row's line is the mean of its seeds, as far as all of them have trained: one a seed of each
-    of twenty rows cannot be told apart. Runs validated by another metric are named and not drawn.
+    of twenty rows cannot be told apart. Rows of runs validated by another metric or trained on
+    several devices are named and not drawn.
     """
     frame = _mean_curves(pd.DataFrame(_curves(board, rows)))
     labels = list(frame["label"].unique())
@@ -161,7 +162,8 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
     label = metric(board.metric).label
     trained = [row.label for row in rows if any(run.facts.get("curve") for run in row.runs)]
     others = [name for name in trained if name not in labels]
-    told = f"\nnot by {label} and not drawn: {'; '.join(others)}" if others else ""
+    reason = "\nof another metric or several devices, and not drawn: "
+    told = reason + "; ".join(others) if others else ""
     axes.set(
         xlabel=f"Seconds since training began, mean of seeds{told}", ylabel=f"Validation {label}"
     )
@@ -190,7 +192,7 @@ def differences(board: Board, rows: Sequence[Row]) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(
         f"{metric(board.metric).label} of {board.reference} minus the model's, 95 % intervals\n"
-        "full: significant after Holm's correction; grey: too small to be detected"
+        "full: significant after Holm's correction; grey: found in less than 80 % of the cases"
     )
     return figure
 
@@ -244,13 +246,14 @@ def _seed_table(rows: Sequence[Row], *keys: str) -> pd.DataFrame:
 
 
 def _curves(board: Board, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the points of learning curves in the board's metric.
+    """Return the points of learning curves in the board's metric, of rows of one device.
 
     Time 0 has no place on a log axis.
     """
     return [
         {"label": row.label, "seed": run.facts["seed"]} | dict(point)
         for row in rows
+        if row.device is not None
         for run in row.runs
         if str(value_at(run.facts, "settings", "valid_metric")).lower() == board.metric
         for point in run.facts.get("curve") or ()

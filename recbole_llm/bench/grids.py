@@ -9,7 +9,7 @@ from recbole_llm.bench.boards import Board, Row
 from recbole_llm.bench.cells import NONE, Cell, Grid, difference_texts, p_text, slice_label
 from recbole_llm.bench.claim_grids import claim_grids
 from recbole_llm.bench.metrics import METRICS, metric
-from recbole_llm.bench.rulers import shown
+from recbole_llm.bench.rulers import NOT_SAID, shown
 from recbole_llm.bench.speeds import NAME as SPEED
 from recbole_llm.bench.speeds import SPEEDS
 from recbole_llm.bench.stats import Summary, summarise
@@ -50,8 +50,8 @@ def notes(board: Board) -> list[str]:
         told = ", ".join(f"±{limits[label]:.4f} in {label}" for label in limits if limits[label])
         lines.append(
             f"{max(one.num_users for one in tests):,} users show a true difference of about "
-            f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and mostly "
-            "miss a smaller one."
+            f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and a "
+            "smaller one less often, in half of them where it is 0.7 of that."
         )
         lines.append(
             "A user's differences are averaged over the seeds that both rows have, and users are "
@@ -66,7 +66,7 @@ def notes(board: Board) -> list[str]:
         "where popularity is counted in the events of other shares of the users."
         for name in board.unlike_slices()
     ]
-    devices = board.distinct("device")
+    devices = board.devices()
     if len(devices) > 1:
         lines.append(
             f"Trained on {', '.join(devices)}: seconds of different devices do not compare, and a "
@@ -118,10 +118,17 @@ def protocol(board: Board) -> list[tuple[str, str]]:
     lines = [(key, shown(value)) for key, value in board.ruler.items()]
     versions = dict.fromkeys(name for row in board.rows for name in row.names("versions"))
     keys = [("versions", name) for name in versions if f"versions.{name}" not in board.ruler]
-    for path in [*keys, ("device",), ("commit",)]:
-        if found := board.distinct(*path):
-            lines.append((".".join(path), ", ".join(found)))
-    return lines
+    found = {".".join(path): board.distinct(*path) for path in keys}
+    found |= {"device": board.devices(), "precision": _precisions(board)}
+    found["commit"] = board.distinct("commit")
+    return lines + [(name, ", ".join(values)) for name, values in found.items() if values]
+
+
+def _precisions(board: Board) -> list[str]:
+    """Return what runs computed in; older records do not say it."""
+    found = board.distinct("precision")
+    runs = [run for row in board.rows for run in row.runs]
+    return found + [NOT_SAID] * (bool(found) and any("precision" not in one.facts for one in runs))
 
 
 def _accuracy(board: Board) -> Grid:

@@ -12,7 +12,7 @@ from recbole_llm.bench.boards import Board, Boards, Row
 from recbole_llm.bench.cells import Cell, Grid
 from recbole_llm.bench.claims import Claim
 from recbole_llm.bench.grids import absences, grids
-from recbole_llm.bench.stats import Comparison
+from recbole_llm.bench.stats import Comparison, Summary
 
 COLUMNS = (
     *("board", "dataset", "ruler", "label", "role", "slice", "group", "metric", "mean"),
@@ -148,7 +148,7 @@ def _csv_lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
         yield _csv_numbers(row, "test_result", name) | _csv_test(board, row, name)
     yield from (_csv_numbers(row, "lists", name) for name in row.names("lists"))
     if row.runs:
-        yield _csv_numbers(row, "seconds", "train") | {"metric": "train_seconds"}
+        yield _csv_summary("train_seconds", row.train_seconds)
         yield _csv_numbers(row, "parameters", "trainable") | {"metric": "parameters"}
     yield from (_csv_numbers(row, "text", name) for name in board.text_facts() if row.runs)
     for part in row.names("slices"):
@@ -164,11 +164,14 @@ def _csv_lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
 
 
 def _csv_numbers(row: Row, *keys: str) -> dict[str, Any]:
-    summary = row.summary(*keys)
+    return _csv_summary(keys[-1], row.summary(*keys))
+
+
+def _csv_summary(name: str, summary: Summary | None) -> dict[str, Any]:
     if summary is None:
-        return {"metric": keys[-1], "seeds": 0}
+        return {"metric": name, "seeds": 0}
     numbers = {"mean": summary.mean, "deviation": summary.deviation, "seeds": len(summary.values)}
-    return {"metric": keys[-1], **numbers}
+    return {"metric": name, **numbers}
 
 
 def _csv_claim(claim: Claim, label: str, *, metric: str) -> Iterator[dict[str, Any]]:

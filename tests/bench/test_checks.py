@@ -76,6 +76,16 @@ def test_the_metric_is_one_that_is_measured(write_suite, toy_data) -> None:
     )
 
 
+def test_gauc_has_no_cutoff_and_what_is_no_metric_of_ranks_sorts_nothing(
+    write_suite, toy_data
+) -> None:
+    settings = {"metrics": ["NDCG", "GAUC", "ItemCoverage"]}
+    check_suite(write_suite(metric="gauc", settings=settings), data_path=toy_data)
+    for name in ("gauc@3", "itemcoverage@3"):
+        message = problems_of(write_suite(metric=name, settings=settings), data_path=toy_data)
+        assert f"unknown metric '{name}'" in message
+
+
 def test_a_dataset_has_a_yaml_of_ours_or_its_data_is_there(write_suite, toy_data) -> None:
     assert "unknown dataset 'toy'" in problems_of(write_suite())
     assert "Did you mean 'ml-100k'" in problems_of(write_suite(datasets={"ml-100": {}}))

@@ -18,9 +18,10 @@ function setState(asked) {
   const groups = metricOf(board, state.metric).isAccuracy ? groupsOf(board) : [];
   state.slice = pick("slice", groups.map((one) => one.key), "");
   const sorting = columns(board).filter((one) => one.of);
-  state.sort = pick("sort", sorting.map((one) => one.key), "value");
-  const column = sorting.find((one) => one.key === state.sort);
-  state.order = pick("order", ["up", "down"], usualOrder(column));
+  const column = sorting.find((one) => one.key === asked.get("sort"));
+  state.sort = column ? column.key : "value";
+  const usual = usualOrder(column ?? sorting.find((one) => one.key === "value"));
+  state.order = column ? pick("order", ["up", "down"], usual) : usual;
   state.filter = asked.get("filter") ?? "";
 }
 

@@ -24,7 +24,10 @@ IMPRESSIONS_BEGIN = int(datetime(2019, 11, 9, tzinfo=timezone.utc).timestamp())
 def mind_small(release: Release) -> Tables:
     """Read all ``behaviors.tsv`` and ``news.tsv``, those of the training part first."""
     behaviors, news = (
-        sorted(release.find_all(name), key=lambda member: "train" not in member.place)
+        sorted(
+            release.find_all(name),
+            key=lambda one: "train" not in one.place.removeprefix(str(release.place)),
+        )
         for name in ("behaviors.tsv", "news.tsv")
     )
     return Tables(

@@ -145,6 +145,12 @@ def test_switching_the_slice_shows_its_values_without_tests(page: Page) -> None:
     assert caption == "NDCG@10 on ml-100k, item popularity: tail (15)"
 
 
+def test_what_sorted_by_a_test_is_sorted_by_value_where_there_is_none(page: Page) -> None:
+    page.head("Behind reference").find_element(By.TAG_NAME, "button").click()
+    Select(page.find("#slice")).select_by_value("item_popularity/tail")
+    assert page.head("NDCG@10").get_attribute("aria-sort") == "descending"
+
+
 def test_the_filter_hears_names_roles_and_states(page: Page) -> None:
     field = page.find("#filter")
     for words, labels in (

@@ -15,7 +15,7 @@ from recbole_llm.bench.boards import Board
 from recbole_llm.bench.cells import Grid
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.figures import curves, pictures, tradeoff
-from recbole_llm.bench.grids import grids, notes
+from recbole_llm.bench.grids import grids, notes, protocol
 from recbole_llm.bench.metrics import accuracy_columns, metric
 from recbole_llm.bench.page.content import board_content
 from recbole_llm.bench.results import ranks_path
@@ -74,7 +74,9 @@ def test_gaps_and_curves_are_in_the_metric_of_the_board(made, make_results, tmp_
     assert row["gaps"] == [["gender", shown]]
     axes = curves(board, board.rows).axes[0]
     assert len(axes.lines) == 1
-    assert axes.get_xlabel().endswith("not by NDCG@10 and not drawn: GRU4Rec")
+    assert axes.get_xlabel().endswith(
+        "of another metric or several devices, and not drawn: GRU4Rec"
+    )
 
 
 def test_a_curve_is_the_mean_of_seeds_as_far_as_all_of_them_trained(made, make_results, tmp_path):
@@ -93,6 +95,9 @@ def test_a_curve_is_the_mean_of_seeds_as_far_as_all_of_them_trained(made, make_r
     (line,) = curves(board, board.rows).axes[0].lines
     assert line.get_xdata() == pytest.approx([1.5, 3.0])
     assert line.get_ydata() == pytest.approx([0.2, 0.3])
+    path.write_text(json.dumps(facts | {"curve": curve, "device": "cuda:0"}))
+    (board,) = read_boards(results.folder).boards
+    assert "curves" not in [one.name for one in pictures(board)]
 
 
 def test_each_item_alike_is_of_all_seeds_of_a_row_or_none(made, results) -> None:
@@ -148,6 +153,19 @@ def test_seconds_of_different_devices_are_not_mixed(made, results) -> None:
     accuracy, *_ = grids(three)
     shown = {row[0].text: row[-2].text for row in accuracy.rows}
     assert shown["GRU4Rec"] == "–" != shown["LLMInterestLSTM"]
+    lines = csv.DictReader(io.StringIO(csv_text(read_boards(results.folder))))
+    means = {one["label"]: one["mean"] for one in lines if one["metric"] == "train_seconds"}
+    assert means["GRU4Rec"] == "" != means["LLMInterestLSTM"]
+
+
+def test_a_device_is_its_model_and_precision_is_said(made, results) -> None:
+    """An H100 is no H200; records that do not say the model are of a device of their own."""
+    results.add(made.lstm, "ml-100k", 2020, device="cuda:0", device_name="H100", precision="bf16")
+    results.add(made.lstm, "ml-100k", 2021, device="cuda:0", device_name="H200")
+    board = read_boards(results.folder).boards[0]
+    assert board.rows[0].devices == ["H100", "H200"] and board.rows[0].train_seconds is None
+    assert dict(protocol(board))["device"] == "H100, H200"
+    assert dict(protocol(board))["precision"] == "bf16, not said"
 
 
 def dashed(board: Board) -> list[Line2D]:

@@ -25,19 +25,23 @@ def test_times(time: str, seconds: int) -> None:
     assert _seconds(time) == seconds
 
 
-def test_a_history_comes_first_and_once(tmp_path: Path, archive) -> None:
+@pytest.mark.parametrize("folder", ["plain", "trained"])
+def test_a_history_comes_first_and_once(tmp_path: Path, archive, folder: str) -> None:
+    """The training part is known by its own name, not by that of the folder it lies in."""
+    place = tmp_path / folder
+    place.mkdir()
     train = (
         "1\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0 N5-1\n"
         "2\tU1\t11/10/2019 9:05:58 AM\tN1 N2\tN4-1\n"
     )
     dev = "1\tU1\t11/15/2019 9:05:58 AM\tN1 N2\tN6-1\n2\tU2\t11/15/2019 1:00:00 AM\t\tN1-1\n"
     news = "".join(NEWS.format(f"N{at}", at) for at in range(1, 6))
-    archive(tmp_path / "MINDsmall_train.zip", {"behaviors.tsv": train, "news.tsv": news})
+    archive(place / "MINDsmall_train.zip", {"behaviors.tsv": train, "news.tsv": news})
     archive(
-        tmp_path / "MINDsmall_dev.zip",
+        place / "MINDsmall_dev.zip",
         {"behaviors.tsv": dev, "news.tsv": NEWS.format("N6", 6) + NEWS.format("N1", "other")},
     )
-    facts = convert("mind-small", place=tmp_path, folder=tmp_path, overwrite=False)
+    facts = convert("mind-small", place=place, folder=tmp_path, overwrite=False)
     assert (tmp_path / "mind-small.inter").read_text().splitlines()[1:] == [
         "U1\tN1\t1573257598",
         "U1\tN2\t1573257599",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from logging import getLogger
 from typing import Any
 
@@ -15,7 +16,7 @@ from recbole_llm.checks import learns_windows
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import InterestDataset, with_exact_order
 from recbole_llm.data.seen import with_events
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import DataError, RequestError
 from recbole_llm.model.all_positions import with_all_positions
 from recbole_llm.model.known import KnownSoftmax
 from recbole_llm.model.text_embedding import TextEmbedding
@@ -54,7 +55,26 @@ def prepare(config: LLMConfig) -> tuple[Any, Any, Any, Any]:
     getLogger().info(dataset)
     require_candidates(config, dataset)
     loaders = data_preparation(config, dataset)
+    require_histories(config, loaders)
     return (dataset, *loaders)
+
+
+def require_histories(config: LLMConfig, loaders: Sequence[Any]) -> None:
+    """Refuse rows of benchmark files with nothing to read; ours may be ranked, but teach nothing.
+
+    Raises:
+        DataError: If there are such rows.
+    """
+    for number, name in enumerate(config["benchmark_filename"] or ()):
+        rows = loaders[number].dataset.inter_feat.interaction
+        lengths = rows.get(config["ITEM_LIST_LENGTH_FIELD"])
+        is_scored = number > 0 and config["model"] in OURS
+        if lengths is not None and not is_scored and (empty := int((lengths == 0).sum())):
+            column = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+            raise DataError(
+                f"{config['dataset']}.{name}.inter: {column} is empty in {empty} of {len(lengths)} "
+                f"rows, and {config['model']} needs a history there. Take them out."
+            )
 
 
 def require_candidates(config: LLMConfig, dataset: Any) -> None:

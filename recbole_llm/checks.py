@@ -35,6 +35,11 @@ from recbole_llm.transfer_checks import transfer_problems
 RECBOLE_FOLDER = Path(recbole.__file__).parent
 CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position of a window
 LOSSES = ("CE", "SCE", "BCE", "GBCE", "BPR", "MSE")
+SAMPLED = ("SCE", "BCE", "GBCE", "BPR")
+OF_LOSSES = {
+    "label_smoothing": ("CE",), "num_negatives": SAMPLED, "negative_sampling": SAMPLED,
+    "gbce_calibration": ("GBCE",),
+}  # fmt: skip
 PICKLES = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 PRETRAINED = ("RaCT", "S3Rec")  # their stages hand over a pickle
 ROBUST = ("item_noise", "augmentation", "adversarial_weight", "contrastive_weight")
@@ -131,11 +136,13 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
         problems += _compile_problems(settings)
     else:
         problems += foreign_problems(settings, model=model)
-        if settings.get("repeat_bias") and not learns_windows(model, settings.get("training")):
-            problems.append(
-                f"repeat_bias: is for our models and, with training: all_positions, for "
-                f"{' and '.join(CAUSAL)}; received it for {model}. Leave it out."
-            )
+        has_windows = learns_windows(model, settings.get("training"))
+        problems += [
+            f"{key}: is for our models and, with training: all_positions and no benchmark_filename,"
+            f" for {' and '.join(CAUSAL)}; received it for {model}. Leave it out."
+            for key in ("repeat_bias", "window_overlap")
+            if settings.get(key) and (not has_windows or settings.get("benchmark_filename"))
+        ]
         problems += control_problems(settings, model=model) if model in CONTROLS else []
         problems += classifier_problems(settings) if model in CLASSIFIERS else []
         problems += [
@@ -160,10 +167,14 @@ def _our_problems(settings: Mapping[str, Any]) -> list[str]:
     problems = []
     if settings["loss_type"] not in LOSSES:
         problems.append(f"loss_type: {unknown_name('loss', str(settings['loss_type']), LOSSES)}")
-    elif settings.get("label_smoothing") and settings["loss_type"] != "CE":
-        problems.append(
-            f"label_smoothing: is of loss_type CE, received {settings['loss_type']}. Leave it out."
-        )
+    problems += [
+        f"{key}: is of loss_type {', '.join(losses)}; received {settings['loss_type']}. Leave it "
+        "out."
+        for key, losses in OF_LOSSES.items()
+        if settings["loss_type"] in LOSSES
+        and settings["loss_type"] not in losses
+        and settings.get(key) not in (None, Settings.model_fields[key].default)
+    ]
     return problems + _window_problems(settings)
 
 

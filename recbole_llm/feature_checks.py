@@ -20,8 +20,10 @@ OURS_ALONE = (
     "propensity_clip", "popularity_adjustment", "similarity_bias", "interest_combination",
     "interest_pooling", "compile_evolution", "label_smoothing", "num_negatives",
     "negative_sampling", "gbce_calibration", "augmentation_rate", "adversarial_epsilon",
-    "contrastive_views", "contrastive_temperature",
+    "contrastive_views", "contrastive_temperature", "adaptor_hidden_size", "adaptor_experts",
+    "scoring", "temperature",
 )  # fmt: skip
+THEIRS_TOO = {"scoring": ("LastItemTextKNN",), "temperature": ("CORE", "KGIN", "MCCLK")}
 
 
 def feature_problems(settings: Mapping[str, Any]) -> list[str]:
@@ -158,7 +160,8 @@ def foreign_problems(settings: Mapping[str, Any], *, model: str) -> list[str]:
     return [
         f"{key}: is for our models, which {model} is not; received {settings[key]!r}."
         for key in OURS_ALONE
-        if settings.get(key) not in (None, Settings.model_fields[key].default)
+        if model not in THEIRS_TOO.get(key, ())
+        and settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
 
 

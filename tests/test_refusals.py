@@ -291,6 +291,22 @@ def test_check_of_a_whole_file_knows_the_rules_of_a_run(tmp_path, model, rules) 
     ("model", "settings", "words"),
     [
         ("LLMInterestLSTM", {"label_smoothing": 0.1, "loss_type": "SCE"}, "is of loss_type CE"),
+        ("LLMInterestLSTM", {"num_negatives": 9}, "num_negatives: is of loss_type SCE, BCE"),
+        ("LLMInterestLSTM", {"negative_sampling": "in_batch"}, "negative_sampling: is of loss"),
+        (
+            "LLMInterestLSTM",
+            {"gbce_calibration": 0.5, "loss_type": "BCE"},
+            "gbce_calibration: is of loss_type GBCE; received BCE",
+        ),
+        ("GRU4Rec", {"window_overlap": 2}, "window_overlap: is for our models and, with training"),
+        ("GRU4Rec", {"training": "all_positions", "temperature": 0.1}, "temperature: is for our"),
+        ("SASRec", {"scoring": "cosine"}, "scoring: is for our models, which SASRec is not"),
+        ("SASRec", {"adaptor_experts": 2}, "adaptor_experts: is for our models"),
+        (
+            "SASRec",
+            {"training": "all_positions", "repeat_bias": True, "benchmark_filename": ["a"] * 3},
+            "repeat_bias: is for our models and, with training: all_positions and no benchmark",
+        ),
         ("LLMInterestLSTM", {"window_overlap": 50}, "window_overlap: must be below"),
         ("SASRec", {"training": "all_positions", "window_overlap": 50}, "window_overlap: must be"),
     ],

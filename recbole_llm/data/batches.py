@@ -3,7 +3,9 @@
 Letters: B batch, T length of the longest window in a batch, L the most inputs a window may have.
 A user's events e_0 .. e_M (indices into one flat array) hold M targets e_1 .. e_M. A window reads
 consecutive events as inputs and has the event after each input as its target, so that a causal
-model sees for each target what RecBole's prefix data shows it, in one pass instead of M.
+model sees for each target what RecBole's prefix data shows it, in one pass instead of M. A history
+of more than L inputs is cut: targets behind a cut see what follows it, and
+``window_overlap`` inputs before it as context.
 """
 
 from __future__ import annotations

@@ -17,15 +17,13 @@ import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils.enum_type import FeatureSource, FeatureType
-from torch import Tensor
 
 from recbole_llm.atomic import read_atomic, read_header, refuse_missing_times
+from recbole_llm.data.events import EVENT, interactions_of, take
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
 from recbole_llm.errors import DataError, RequestError, unknown_name
-
-EVENT = "_event"  # column of a case: where its target stands in the flat array of events
 
 
 class ExactOrder(Splits):
@@ -211,11 +209,6 @@ def with_exact_order(dataset_class: type) -> type:
     return type(dataset_class.__name__, (ExactOrder, dataset_class), {})
 
 
-def take(interaction: Interaction, index: Tensor) -> Interaction:
-    """Return rows of an interaction by a tensor of positions."""
-    return Interaction({name: value[index] for name, value in interaction.interaction.items()})
-
-
 class InterestDataset(ExactOrder, SequentialDataset):
     """A sequential dataset in O(interactions) memory.
 
@@ -276,9 +269,7 @@ class InterestDataset(ExactOrder, SequentialDataset):
         """
         if not self.is_flat:
             return super().inter_matrix(form, value_field)
-        event = self.inter_feat[EVENT]
-        first = event[self.inter_feat[self.item_list_length_field] == 1] - 1
-        rows = take(self.events, torch.cat([event, first]))
+        rows = interactions_of(self)
         return self._create_sparse_matrix(rows, self.uid_field, self.iid_field, form, value_field)
 
     @property

@@ -18,8 +18,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
 from recbole_llm.atomic import read_header
-from recbole_llm.data.dataset import EVENT, ExactOrder
+from recbole_llm.data.dataset import ExactOrder
 from recbole_llm.data.encoders import encoder_spec
+from recbole_llm.data.events import EVENT
 from recbole_llm.data.features import catalogue_texts
 from recbole_llm.errors import DataError, unknown_name
 from recbole_llm.settings import Settings

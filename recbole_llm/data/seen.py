@@ -14,7 +14,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_llm.data.dataset import EVENT
+from recbole_llm.data.events import EVENT, interactions_of
 from recbole_llm.data.splits import DatasetLike
 
 
@@ -69,7 +69,15 @@ def training_counts(dataset: Any) -> np.ndarray:
 
 
 def training_repeats(dataset: Any) -> tuple[int, int]:
-    """Return how many interactions of a training part are with an item met before, and of all."""
+    """Return how many interactions of a training part are with an item met before, and of all.
+
+    Of benchmark files these are the targets: each row says what was met before its own.
+    """
+    cases = dataset.inter_feat
+    if EVENT not in cases.interaction:
+        lists = cases[dataset.iid_field + dataset.config["LIST_SUFFIX"]]  # (C, L)
+        met = (lists == cases[dataset.iid_field][:, None]).any(1)
+        return int(met.sum()), len(met)
     matrix = dataset.inter_matrix().tocsr()  # equal cells are summed
     return int(matrix.sum()) - matrix.nnz, int(matrix.sum())
 
@@ -95,6 +103,14 @@ class KeepsEvents(DatasetLike):
         events[:, event[is_first] - 1] = torch.stack([users[is_first], oldest])
         self.events = Interaction({self.uid_field: events[0], self.iid_field: events[1]})
         cases.update(Interaction({EVENT: event}))
+
+    def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> Any:
+        """Return the sparse users × items matrix of this part, first events included."""
+        if EVENT not in self.inter_feat.interaction or value_field is not None:
+            return super().inter_matrix(form, value_field)
+        return self._create_sparse_matrix(
+            interactions_of(self), self.uid_field, self.iid_field, form
+        )
 
 
 @lru_cache(maxsize=32)

@@ -15,7 +15,7 @@ from recbole.utils import init_seed
 
 from recbole_llm.build import create_dataset, require_candidates
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.dataset import EVENT
+from recbole_llm.data.events import EVENT
 from recbole_llm.data.features import ItemVectors
 from recbole_llm.data.modalities import ModalityVectors
 

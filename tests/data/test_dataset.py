@@ -12,7 +12,8 @@ from recbole.data.dataset import SequentialDataset
 
 from recbole_llm.build import create_dataset
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.dataset import EVENT, InterestDataset
+from recbole_llm.data.dataset import InterestDataset
+from recbole_llm.data.events import EVENT
 from recbole_llm.errors import DataError
 from recbole_llm.train.trainer import WindowLoader
 

@@ -10,6 +10,7 @@ import torch
 
 from recbole_llm.build import create_dataset, prepare
 from recbole_llm.config import LLMConfig
+from recbole_llm.data.seen import training_counts, training_repeats
 from recbole_llm.data.splits import cases_of, cut_times, share_sizes
 from recbole_llm.errors import DataError, RequestError
 
@@ -85,6 +86,26 @@ def test_items_held_out_are_neither_input_nor_target_of_training(shop, model) ->
     assert train["d"][-1] == "i0 i1 i2 i3 i4 i5 i6 > i7"
     assert valid == {"a": ["i0 > i8"]}
     assert test == {"a": ["i0 i8 i1 > i9"]}
+
+
+@pytest.mark.parametrize("model", READERS)
+@pytest.mark.parametrize("kind", ["LS", "cold_start", "time_cut"])
+@pytest.mark.parametrize("length", [8, 1])
+def test_counts_do_not_depend_on_how_much_is_read(shop, model: str, kind: str, length: int) -> None:
+    """Where one event is the most that is read, every case looks like a user's first."""
+    split, events = {
+        "LS": ("valid_and_test", "i0 i1 i2 i3 i4 i5 i0 i8 i1 i9 i9 i3"),
+        "cold_start": (
+            {"shares": [0.8, 0.1, 0.1], "items": "newest"},
+            "i0 i1 i2 i3 i4 i5 i6 i7 i0 i1 i2 i3 i4",
+        ),
+        "time_cut": ([10, 12], "i0 i1 i2 i3 i4 i5 i6 i7 i0 i8"),
+    }[kind]
+    train = parts_of(model, shop, {kind: split}, MAX_ITEM_LIST_LENGTH=length)[0]
+    items = train.field2id_token["item_id"]
+    counts = training_counts(train)
+    assert " ".join(sorted(np.repeat(items, counts))) == " ".join(sorted(events.split()))
+    assert training_repeats(train) == (0, len(events.split()))
 
 
 def test_training_counts_and_windows_are_of_the_training_part_alone(shop) -> None:

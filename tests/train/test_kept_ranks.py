@@ -14,8 +14,8 @@ import pytest
 from recbole_llm import run_recbole
 from recbole_llm.build import prepare
 from recbole_llm.config import LLMConfig
-from recbole_llm.data.seen import seen_items
-from recbole_llm.errors import RunDirError
+from recbole_llm.data.seen import seen_items, training_repeats
+from recbole_llm.errors import DataError, RunDirError
 from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
 
 
@@ -67,6 +67,34 @@ def test_benchmark_files_are_trained_on_and_reported(brought, model, settings) -
     assert ranks.items == [f"i{(k + 2) % 7}" for k in range(20)]
     assert (ranks.popularity > 0).all() and (ranks.history == 2).all()
     assert run_recbole(resume=result["run_dir"])["test_result"] == result["test_result"]
+
+
+def add(brought: dict[str, Any], part: str, row: str) -> None:
+    """Write a row below those of a part."""
+    path = Path(brought["data_path"], "toy", f"toy.{part}.inter")
+    path.write_text(path.read_text() + row)
+
+
+def test_a_repeat_of_benchmark_files_stands_in_a_rows_history(brought) -> None:
+    add(brought, "train", "u0\ti1 i2\ti2\t30.0\n" * 3)
+    config = LLMConfig("LLMInterestLSTM", "toy", None, brought | {"item_features": "id"})
+    assert training_repeats(prepare(config)[1].dataset) == (3, 23)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("LLMInterestLSTM", None), ("Popularity", None), ("GRU4Rec", "GRU4Rec needs a history there")],
+)
+def test_a_row_without_history_teaches_nothing(brought, model: str, words: str | None) -> None:
+    """It may be ranked by our models; RecBole's cannot read it."""
+    settings = brought | ({"item_features": "id"} if model == "LLMInterestLSTM" else {})
+    add(brought, "valid", "u0\t\ti2\t30.0\n")
+    if words is None:
+        run_recbole(model, "toy", config_dict=settings)
+        add(brought, "train", "u0\t\ti2\t30.0\n")
+        words = r"toy\.train\.inter: item_id_list is empty in 1 of 21 rows"
+    with pytest.raises(DataError, match=words):
+        run_recbole(model, "toy", config_dict=settings)
 
 
 def test_the_ranks_of_a_run_join_to_its_users(write_dataset, brief, shop) -> None:

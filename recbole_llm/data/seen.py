@@ -73,8 +73,8 @@ def training_repeats(dataset: Any) -> tuple[int, int]:
 
     Of benchmark files these are the targets: each row says what was met before its own.
     """
-    cases = dataset.inter_feat
-    if EVENT not in cases.interaction:
+    if getattr(dataset, "benchmark_filename_list", None):
+        cases = dataset.inter_feat
         lists = cases[dataset.iid_field + dataset.config["LIST_SUFFIX"]]  # (C, L)
         met = (lists == cases[dataset.iid_field][:, None]).any(1)
         return int(met.sum()), len(met)

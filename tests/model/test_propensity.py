@@ -141,10 +141,12 @@ def test_parts_of_a_batch_add_up_to_the_loss_of_the_whole(ring, kind) -> None:
 
 @pytest.mark.parametrize("loss", ["CE", "SCE", "GBCE"])
 def test_every_loss_and_term_learns_something_else_by_weights(ring, loss) -> None:
+    negatives = {} if loss == "CE" else {"num_negatives": 8}
+
     def learned(rarest: float) -> list[torch.Tensor]:
         world = ring(
             "LLMInterestLinear", propensity_weighting="snips", loss_type=loss, epochs=2,
-            adversarial_weight=0.5, gradient_accumulation_steps=2, num_negatives=8,
+            adversarial_weight=0.5, gradient_accumulation_steps=2, **negatives,
         )  # fmt: skip
         weights = world.model.target_weights.of_item
         weights[:] = torch.linspace(1, rarest, len(weights))

@@ -204,7 +204,7 @@ SOUND = {
     },
     "whole GPUs": {"resources": {"gpus": 2.0}},
     "more integers than memory holds": {
-        "space": {"num_negatives": {"int": [1, 10**12]}},
+        "settings": {"loss_type": "SCE"}, "space": {"num_negatives": {"int": [1, 10**12]}},
         "points_to_evaluate": [{"num_negatives": 5}],
     },
     "a grid within its budget": {

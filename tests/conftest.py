@@ -32,6 +32,7 @@ os.environ |= {"RAY_worker_niceness": "0"}  # Ray's 15 leaves its tests nothing 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process compiles every package anew
 torch.set_num_threads(1)  # the workers that run the tests fill the cores
 os.environ["OMP_NUM_THREADS"] = "1"  # also in the processes that tests start
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # or each starts others, which import PyTorch
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start ignores it too
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")

@@ -16,7 +16,7 @@ SMALL = {
     "item_features": "id", "embedding_size": 8, "hidden_size": 8, "train_batch_size": 8,
     "stopping_step": 1000,
 }  # fmt: skip
-RATES = {"learning_rate": {"choice": [0.01, 1e-6, 0.02, 2e-6, 0.03, 3e-6]}}
+RATES = {"learning_rate": {"choice": [0.01, 1e-6, 0.02, 2e-6]}}
 
 
 def words(process: psutil.Process) -> str:
@@ -40,7 +40,7 @@ def test_a_killed_sweep_goes_on_without_any_state_of_ray(
     )  # fmt: skip
     folder = tmp_path / "out" / "trials"
     process = start(sweep, "--results=out", "--work=work")
-    until(lambda: len(list(folder.glob("*.json"))) >= 3)
+    until(lambda: len(list(folder.glob("*.json"))) >= 2)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     listening = {
         connection.laddr.ip
@@ -59,7 +59,7 @@ def test_a_killed_sweep_goes_on_without_any_state_of_ray(
     assert all("Agent" in words(one) for one in left), left  # for a minute
     before = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
     over = {name: facts for name, facts in before.items() if facts["state"] != "running"}
-    assert over and len(over) < len(before) < 6
+    assert over and len(over) < len(before) < 4
     damaged = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
     for path in damaged:
         path.write_bytes(b"\x80garbage")
@@ -68,7 +68,7 @@ def test_a_killed_sweep_goes_on_without_any_state_of_ray(
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     after = {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
-    assert len(after) == 6 and all(after[name] == facts for name, facts in over.items())
+    assert len(after) == 4 and all(after[name] == facts for name, facts in over.items())
     assert json.loads(out.splitlines()[-1])["test"]["scores"].keys() == {"1"}
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from recbole_llm.bench.claims import Claim
 from recbole_llm.bench.metrics import METRICS, OF_TEXT
 from recbole_llm.bench.results import Record
 from recbole_llm.bench.stats import Comparison, Summary, summarise
+
+MOST_MEDIANS = 3
+LEAST_PAUSE = 60
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,17 @@ class Row:
         return self.devices[0] if len(self.devices) == 1 else None
 
     @property
+    def timed(self) -> list[Record]:
+        """The runs whose seconds are those of training, for nothing held them up."""
+        return [run for run in self.runs if not _was_held_up(run)]
+
+    @property
     def train_seconds(self) -> Summary | None:
-        """Mean and spread over seeds of the seconds of training; None if devices differ."""
-        return None if self.device is None else self.summary("seconds", "train")
+        """Mean and spread over timed seeds of the seconds of training; None if devices differ."""
+        if self.device is None:
+            return None
+        found = (value_at(run.facts, "seconds", "train") for run in self.timed)
+        return summarise([float(value) for value in found if value is not None])
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,15 @@ class Board:
         """Return what its runs were trained on, sorted as text."""
         return sorted({device for row in self.rows for device in row.devices})
 
+    def held_up(self) -> list[str]:
+        """Return the runs that something held up, as a row's label and the run's seed."""
+        return [
+            f"{row.label}, seed {run.facts['seed']}"
+            for row in self.rows
+            for run in row.runs
+            if _was_held_up(run)
+        ]
+
     def num_cases(self) -> int | None:
         """Return the number of test cases, as some run's slices count them."""
         return max(
@@ -185,6 +206,16 @@ class Boards:
     about: str
     boards: Sequence[Board]
     left_out: Sequence[str]
+
+
+def _was_held_up(run: Record) -> bool:
+    """Return whether an epoch took far longer than the run's others, as where a machine slept.
+
+    The first may: what is prepared in it belongs to training.
+    """
+    times = [point["seconds"] for point in run.facts.get("curve") or ()]
+    took = [later - earlier for earlier, later in pairwise(times)]
+    return bool(took) and max(took) > MOST_MEDIANS * statistics.median(took) + LEAST_PAUSE
 
 
 def _are_equal(cuts: Sequence[Mapping[str, int]]) -> bool:

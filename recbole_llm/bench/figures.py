@@ -41,6 +41,8 @@ def pictures(board: Board) -> Iterator[Picture]:
     for name, groups in board.slices().items():
         if len(groups) <= MOST_GROUPS:
             made[f"slice-{name}"] = f"{label} by {slice_label(name)}", partial(slices, name=name)
+    if _cost_table(board, rows).empty:
+        del made["tradeoff"]
     if not _curves(board, rows):
         del made["curves"]
     if board.detectable(board.metric) is None:
@@ -62,8 +64,8 @@ def _picture(
 def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
     """Draw accuracy against seconds of training.
 
-    A line joins what nothing cheaper on its device reaches. Rows whose seeds were trained on
-    several devices are named and not drawn.
+    A line joins what nothing cheaper on its device reaches. Rows without seconds, as those whose
+    seeds were trained on several devices, are named and not drawn.
     """
     table = _cost_table(board, rows)
     figure, axes = _figure(table["role"], height=4.6)
@@ -83,11 +85,11 @@ def tradeoff(board: Board, rows: Sequence[Row]) -> Figure:
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(PLAIN)
     drawn, several = set(table["label"]), table["device"].nunique() > 1
-    mixed = [row.label for row in rows if row.runs and row.label not in drawn]
+    others = [row.label for row in rows if row.runs and row.label not in drawn]
     axes.set_xlabel(
         "Seconds of training; ● and the dashed line: nothing cheaper is as good"
         + " on the same device" * several
-        + f"\ntrained on several devices and not drawn: {'; '.join(mixed)}" * bool(mixed)
+        + f"\nof several devices or held up, and not drawn: {'; '.join(others)}" * bool(others)
     )
     axes.set_ylabel(metric(board.metric).label)
     cheapest = set(front["label"])
@@ -140,7 +142,7 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
 
     A row's line is the mean of its seeds, as far as all of them have trained: one a seed of each
     of twenty rows cannot be told apart. Rows of runs validated by another metric or trained on
-    several devices are named and not drawn.
+    several devices are named and not drawn, and so are those that something held up.
     """
     frame = _mean_curves(pd.DataFrame(_curves(board, rows)))
     labels = list(frame["label"].unique())
@@ -162,7 +164,7 @@ def curves(board: Board, rows: Sequence[Row]) -> Figure:
     label = metric(board.metric).label
     trained = [row.label for row in rows if any(run.facts.get("curve") for run in row.runs)]
     others = [name for name in trained if name not in labels]
-    reason = "\nof another metric or several devices, and not drawn: "
+    reason = "\nof another metric, several devices or held up, and not drawn: "
     told = reason + "; ".join(others) if others else ""
     axes.set(
         xlabel=f"Seconds since training began, mean of seeds{told}", ylabel=f"Validation {label}"
@@ -254,7 +256,7 @@ def _curves(board: Board, rows: Sequence[Row]) -> list[dict[str, Any]]:
         {"label": row.label, "seed": run.facts["seed"]} | dict(point)
         for row in rows
         if row.device is not None
-        for run in row.runs
+        for run in row.timed
         if str(value_at(run.facts, "settings", "valid_metric")).lower() == board.metric
         for point in run.facts.get("curve") or ()
         if point["seconds"] > 0

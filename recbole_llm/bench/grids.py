@@ -72,6 +72,11 @@ def notes(board: Board) -> list[str]:
             f"Trained on {', '.join(devices)}: seconds of different devices do not compare, and a "
             "row whose seeds were trained on several has no mean of them."
         )
+    if held_up := board.held_up():
+        lines.append(
+            "Left out of the seconds, for one epoch took far longer than the others, as where a "
+            f"machine slept: {'; '.join(held_up)}."
+        )
     if board.differs:
         told = "; ".join(f"{key}: {shown(board.differs[key])}" for key in board.differs)
         lines.append(f"Not comparable with the other tables of {board.dataset}. Here {told}.")

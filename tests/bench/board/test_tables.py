@@ -75,7 +75,7 @@ def test_gaps_and_curves_are_in_the_metric_of_the_board(made, make_results, tmp_
     axes = curves(board, board.rows).axes[0]
     assert len(axes.lines) == 1
     assert axes.get_xlabel().endswith(
-        "of another metric or several devices, and not drawn: GRU4Rec"
+        "of another metric, several devices or held up, and not drawn: GRU4Rec"
     )
 
 
@@ -148,7 +148,7 @@ def test_seconds_of_different_devices_are_not_mixed(made, results) -> None:
     assert "Trained on cpu, cuda:0: seconds of different devices do not compare" in str(notes(two))
     results.add(made.gru4rec, "ml-100k", 2021, device="cpu", seconds={"train": 9.0})
     three = read_boards(results.folder).boards[0]
-    assert drawn(three).endswith("trained on several devices and not drawn: GRU4Rec")
+    assert drawn(three).endswith("of several devices or held up, and not drawn: GRU4Rec")
     assert len(dashed(three)) == 1
     accuracy, *_ = grids(three)
     shown = {row[0].text: row[-2].text for row in accuracy.rows}
@@ -156,6 +156,29 @@ def test_seconds_of_different_devices_are_not_mixed(made, results) -> None:
     lines = csv.DictReader(io.StringIO(csv_text(read_boards(results.folder))))
     means = {one["label"]: one["mean"] for one in lines if one["metric"] == "train_seconds"}
     assert means["GRU4Rec"] == "" != means["LLMInterestLSTM"]
+
+
+def test_what_a_machine_slept_is_not_of_the_seconds(made, results) -> None:
+    """A first epoch may be long, for it prepares; scores of a run that was held up count."""
+
+    def curve(*seconds: float) -> list[dict[str, float]]:
+        return [{"epoch": at, "seconds": s, "valid": 0.1} for at, s in enumerate(seconds)]
+
+    kept, slept = curve(200, 210, 220, 230), curve(20, 30, 40, 150)
+    results.add(made.gru4rec, "ml-100k", 2020, curve=kept, seconds={"train": 230.0})
+    results.add(made.gru4rec, "ml-100k", 2021, curve=slept, seconds={"train": 150.0})
+    results.add(made.lstm, "ml-100k", 2020, curve=slept, seconds={"train": 150.0})
+    board = read_boards(results.folder).boards[0]
+    rows = {row.label: row for row in board.rows}
+    assert rows["GRU4Rec"].train_seconds.values == (230.0,)
+    assert rows["LLMInterestLSTM"].train_seconds is None
+    assert len(rows["GRU4Rec"].summary("test_result", "ndcg@10").values) == 2
+    (told,) = (line for line in notes(board) if "machine slept" in line)
+    assert "GRU4Rec, seed 2021" in told and "LLMInterestLSTM, seed 2020" in told
+    assert "GRU4Rec, seed 2020" not in told
+    assert drawn(board).endswith("held up, and not drawn: LLMInterestLSTM")
+    (line,) = curves(board, board.rows).axes[0].lines
+    assert list(line.get_xdata()) == [200, 210, 220, 230]
 
 
 def test_a_device_is_its_model_and_precision_is_said(made, results) -> None:

@@ -52,7 +52,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sweep() -> Callable[..., Sweep]:
     """Return a function that makes a sweep, TOY but for the parts given."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,15 @@ RESULT = {"test_result": {"ndcg@3": 0.25}, "protocol": {}, "versions": {}, "comm
           "seconds": SECONDS}  # fmt: skip
 
 
-@pytest.fixture
-def ledger(sweep, tmp_path: Path) -> Ledger:
+def new_ledger(folder: Path) -> Ledger:
+    (folder / TRIALS).mkdir(parents=True)
+    return Ledger(folder)
+
+
+@pytest.fixture(scope="module")
+def ledger(sweep, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     """Return trials whose score hangs on the dropout alone."""
-    (tmp_path / "out" / TRIALS).mkdir(parents=True)
-    ledger = Ledger(tmp_path / "out")
+    ledger = new_ledger(tmp_path_factory.mktemp("out"))
     for number, point in zip(range(24), random_points(sweep(space=SPACE)), strict=False):
         ledger.begin(f"t{number}", point=point, seed=1)
         for epoch in range(number % 5 + 1):
@@ -43,7 +48,7 @@ def ledger(sweep, tmp_path: Path) -> Ledger:
     return ledger
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report(sweep, ledger: Ledger) -> Path:
     """Return the folder of a report."""
     alone = {"top": 1, "seeds": [1]}
@@ -66,10 +71,9 @@ def test_importance_finds_what_the_score_hangs_on(sweep, ledger: Ledger) -> None
     assert found.table["dropout_prob"][0] > 5 * max(others)
 
 
-def test_few_or_equal_trials_tell_nothing(sweep, ledger: Ledger) -> None:
+def test_few_or_equal_trials_tell_nothing(sweep, ledger: Ledger, tmp_path: Path) -> None:
     assert importances(sweep(space=SPACE), ledger.trials()[:9]) is None
-    (ledger.folder / "equal" / TRIALS).mkdir(parents=True)
-    equal = Ledger(ledger.folder / "equal")
+    equal = new_ledger(tmp_path / "equal")
     for trial in ledger.trials():
         equal.begin(trial.id, point=trial.point, seed=1)
         equal.add(trial.id, epoch=0, score=0.5, seconds=1.0, point=trial.point)
@@ -77,10 +81,12 @@ def test_few_or_equal_trials_tell_nothing(sweep, ledger: Ledger) -> None:
 
 
 @pytest.mark.slow
-def test_a_forest_that_explains_nothing_is_not_drawn(sweep, ledger: Ledger, report: Path) -> None:
+def test_a_forest_that_explains_nothing_is_not_drawn(
+    sweep, ledger: Ledger, report: Path, tmp_path: Path
+) -> None:
     """Its importances are noise; the report says so, and a figure of an earlier one goes."""
-    (ledger.folder / "noise" / TRIALS).mkdir(parents=True)
-    noise = Ledger(ledger.folder / "noise")
+    report = shutil.copytree(report, tmp_path / "report")
+    noise = new_ledger(tmp_path / "noise")
     rng = np.random.default_rng(0)
     for trial in ledger.trials()[:12]:
         noise.begin(trial.id, point=trial.point, seed=1)

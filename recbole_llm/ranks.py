@@ -19,6 +19,7 @@ from recbole_llm.files import atomic_path
 RANKS = "ranks.csv.gz"
 COLUMNS = ("user", "item", "above", "ties", "candidates", "popularity", "history")
 OLD_COLUMNS = COLUMNS[:5]  # of runs made before
+DAMAGE = (OSError, EOFError, ValueError, IndexError, OverflowError, zlib.error, csv.Error)
 DIGITS = 10  # of a digest; more where two users of a dataset would have the same
 
 
@@ -113,7 +114,7 @@ def read_ranks(place: str | Path) -> Ranks:
         raise RunDirError(
             f"{path}: no such file. Runs of sequence models with eval_args.mode full have one."
         ) from None
-    except (OSError, EOFError, ValueError, IndexError, zlib.error, csv.Error) as error:
+    except DAMAGE as error:
         raise RunDirError(f"{path}: is damaged ({error}). Train again.") from None
 
 

@@ -130,13 +130,17 @@ def raw_texts(model: Any, *, dataset: Any, config: Mapping[str, Any]) -> np.ndar
 
 
 def _values(ranking: Ranking, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the metrics with a cutoff of each case, by name."""
-    return {
+    """Return the metrics of each case, by name; GAUC where all cases have one."""
+    names = [name for name in map(str.lower, config["metrics"]) if name in RANK_METRICS]
+    values = {
         f"{name}@{k}": expected_metric(name, ranking, k=k)
-        for name in map(str.lower, config["metrics"])
-        if name in RANK_METRICS and name != "gauc"  # which has no cutoff
+        for name in names
+        if name != "gauc"  # which has no cutoff
         for k in config["topk"]
     }
+    if "gauc" in names and (ranking.candidates > 1).all():
+        values["gauc"] = expected_metric("gauc", ranking)
+    return values
 
 
 def _user_groups(

@@ -245,6 +245,7 @@ FORBIDDEN = {
     "bench": {"torch", "recbole"},
 }
 BOARD = (
+    "schemas",
     "results",
     "metrics",
     "stats",

@@ -214,6 +214,15 @@ def test_lists_are_the_same_whether_a_metric_needs_them_or_not(folder) -> None:
     }  # fmt: skip
 
 
+def test_slices_have_gauc_which_has_no_cutoff(folder) -> None:
+    result, _ = run(folder, metrics=["NDCG", "GAUC"])
+    groups = result["slices"]["history_length"].values()
+    assert [set(one["metrics"]) for one in groups] == [{"ndcg@1", "ndcg@5", "gauc"}] * len(groups)
+    total = sum(one["cases"] * one["metrics"]["gauc"] for one in groups)
+    cases = sum(one["cases"] for one in groups)
+    assert total / cases == pytest.approx(result["test_result"]["gauc"])
+
+
 def test_lists_end_where_candidates_do(write_dataset) -> None:
     events = [(f"u{user}", f"i{(user + k) % 7}", float(k)) for user in range(8) for k in range(6)]
     result, ranks = run(write_dataset(events), filter_seen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +43,12 @@ class Grid:
     rows: Sequence[Sequence[Cell]]
     align: str
     notes: Sequence[str] = ()
+
+
+def file_name(text: str) -> str:
+    """Return a name that every file system takes, another one for each text."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
+    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def slice_label(name: str) -> str:

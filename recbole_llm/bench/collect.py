@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,22 +56,24 @@ def read_boards(folder: Path, *, reference: str | None = None) -> Boards:
     records = [one for one in records if _path(one) not in errors]  # run again, and failed
     plan = read_plan(folder)
     wanted = plan["runs"] if plan else [_run(one) for one in (*records, *failures)]
+    by_path = {run["path"]: run for run in wanted}
+    records = [_as_named(one, by_path.get(_path(one))) for one in records]
     if not wanted:
         raise RequestError(f"{folder}: holds no results. Run recbole-llm bench, or name another.")
     labels = {record.facts["label"] for record in records}
     if reference is not None and reference not in labels:
         raise RequestError(f"{folder}: {unknown_name('label', reference, labels)}")
-    paths, speeds = {run["path"] for run in wanted}, read_speeds(folder)
+    speeds = read_speeds(folder)
     boards = _all_boards(
         wanted,
-        [side_by_side(record, speeds) for record in records if _path(record) in paths],
+        [side_by_side(record, speeds) for record in records if _path(record) in by_path],
         errors=errors,
         metric=plan["metric"].lower() if plan else None,
         claim=plan.get("claim") if plan else None,
         reference=reference,
     )
     suite, about = (plan["suite"], plan["about"]) if plan else (folder.resolve().name, "")
-    left_out = [path for path in map(_path, records) if path not in paths]
+    left_out = [path for path in map(_path, records) if path not in by_path]
     return Boards(suite, about, boards, left_out)
 
 
@@ -84,6 +88,17 @@ def _run(record: Record) -> dict[str, Any]:
     named = {"label": facts["label"], "role": facts["role"], "path": _path(record), "skip": None}
     place = {"dataset": spec["dataset"], "seed": spec["seed"], "ruler": facts.get("ruler")}
     return named | place
+
+
+def _as_named(record: Record, run: Mapping[str, Any] | None) -> Record:
+    """Return a record under the names of its run in the plan, which may have changed since.
+
+    Its path holds neither the ruler's name nor what a label has beside letters and digits.
+    """
+    if run is None:
+        return record
+    named = {key: run.get(key) for key in ("label", "role", "ruler")}
+    return replace(record, facts={**record.facts, **named})
 
 
 class _Part(NamedTuple):
@@ -116,7 +131,20 @@ def _all_boards(
             errors=errors,
         )
     ]
-    return [_board(part, parts, metric=metric, claim=claim, reference=reference) for part in parts]
+    boards = [
+        _board(part, parts, metric=metric, claim=claim, reference=reference) for part in parts
+    ]
+    return list(_distinct(boards))
+
+
+def _distinct(boards: Iterable[Board]) -> Iterator[Board]:
+    """Yield boards under names of their own: ``a-b``, ``c`` and ``a``, ``b-c`` are one name."""
+    names: set[str] = set()
+    for board in boards:
+        numbered = (f"{board.name}-{number}" for number in count(2))
+        name = next(name for name in chain([board.name], numbered) if name not in names)
+        names.add(name)
+        yield replace(board, name=name)
 
 
 def _parts(

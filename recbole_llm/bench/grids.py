@@ -48,11 +48,12 @@ def notes(board: Board) -> list[str]:
         )
         limits = {metric(name).label: board.detectable(name) for name in board.metrics}
         told = ", ".join(f"±{limits[label]:.4f} in {label}" for label in limits if limits[label])
-        lines.append(
-            f"{max(one.num_users for one in tests):,} users show a true difference of about "
-            f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and a "
-            "smaller one less often, in half of them where it is 0.7 of that."
-        )
+        if told:
+            lines.append(
+                f"{max(one.num_users for one in tests):,} users show a true difference of about "
+                f"{told} in 80 % of the cases (two-sided 5 %; median of the comparisons), and a "
+                "smaller one less often, in half of them where it is 0.7 of that."
+            )
         lines.append(
             "A user's differences are averaged over the seeds that both rows have, and users are "
             "what chance draws: what other seeds would do is in the deviations only. Where one row "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recbole_llm.bench.boards import Boards
+from recbole_llm.bench.cells import file_name
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.tables import csv_text, latex, markdown
 from recbole_llm.errors import RequestError, how_to_install
@@ -65,7 +65,7 @@ def render(boards: Boards, out: Path) -> list[Path]:
     }
     for name, drawn in made.items():
         for picture in drawn:
-            file = out / "figures" / _file_name(name) / _file_name(picture.name)
+            file = out / "figures" / file_name(name) / file_name(picture.name)
             contents[file.with_name(f"{file.name}.svg")] = picture.svg
             contents[file.with_name(f"{file.name}.png")] = picture.png
     try:
@@ -75,8 +75,3 @@ def render(boards: Boards, out: Path) -> list[Path]:
             f"{out}: cannot be written ({error.strerror}). Name another folder with --out=DIR."
         ) from None
     return list(contents)
-
-
-def _file_name(text: str) -> str:
-    """Return a name that every file system takes; a column of users may be called anything."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)

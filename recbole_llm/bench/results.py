@@ -12,17 +12,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import ValidationError
 
+from recbole_llm.bench.schemas import Failure, Plan, Schema, Scores, Spec
 from recbole_llm.errors import RequestError
 from recbole_llm.validation import problem_lines, shown
 
 SCHEMA = 1
 SUITE = "suite.json"
 FAILED = "failed"
-Role = Literal["model", "control", "baseline"]
 
 
 def spec_id(spec: Mapping[str, Any]) -> str:
@@ -49,77 +49,6 @@ def failure_path(record: Path) -> Path:
 
 class RecordError(RequestError):
     """A file of results is damaged, foreign, or not where it belongs."""
-
-
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    model: str
-    dataset: str
-    seed: int
-    settings: dict[str, Any]
-    source: dict[str, Any] | None = None
-    rerank: dict[str, Any] | None = None
-
-
-class _Facts(_Schema):
-    suite: str
-    label: str
-    role: Role
-    spec_id: str
-    spec: _Spec
-    command: str
-    ruler: str | None = None
-
-
-class _Scores(_Facts):
-    model: str
-    dataset: str
-    seed: int
-    best_valid_result: dict[str, FiniteFloat]
-    test_result: dict[str, FiniteFloat] = Field(min_length=1)
-    seconds: dict[str, FiniteFloat]
-    protocol: dict[str, Any]
-    versions: dict[str, str]
-    settings: dict[str, Any]
-
-
-class _Error(_Schema):
-    type: str
-    message: str
-    traceback: str
-
-
-class _Failure(_Facts):
-    error: _Error
-
-
-class _Run(_Schema):
-    ruler: str | None = None
-    label: str
-    role: Role
-    dataset: str
-    seed: int
-    spec_id: str
-    path: str
-    skip: str | None
-
-
-class _Claim(_Schema):
-    row: str
-    against: list[str]
-
-
-class _Plan(_Schema):
-    suite: str
-    about: str
-    metric: str
-    claim: _Claim | None = None
-    runs: list[_Run]
 
 
 @dataclass(frozen=True)
@@ -155,7 +84,7 @@ class Record:
 
 def record_problems(facts: Mapping[str, Any]) -> list[str]:
     """Return why something is no record of a run: what is missing, of a wrong kind, not finite."""
-    return _problems(facts, _Scores)
+    return _problems(facts, Scores)
 
 
 def read_record(root: Path, path: Path) -> Record:
@@ -164,7 +93,7 @@ def read_record(root: Path, path: Path) -> Record:
     Raises:
         RecordError: If it is damaged, foreign, of a newer schema, or not where its spec belongs.
     """
-    return _read(root, path, schema=_Scores, place=path)
+    return _read(root, path, schema=Scores, place=path)
 
 
 def read_records(root: Path) -> tuple[list[Record], list[str]]:
@@ -174,7 +103,7 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
         The sound ones, and one line for each file that is not. Of records of one ruler, dataset,
         label and seed the one that ``suite.json`` names is sound; if it names none, none is.
     """
-    records, problems = _read_all(root, "*/*.json", schema=_Scores)
+    records, problems = _read_all(root, "*/*.json", schema=Scores)
     try:
         plan = read_plan(root)
     except RecordError:
@@ -198,7 +127,7 @@ def read_records(root: Path) -> tuple[list[Record], list[str]]:
 
 def read_failures(root: Path) -> tuple[list[Record], list[str]]:
     """Read all failures below a folder: the sound ones, and one line for each that is not."""
-    return _read_all(root, f"*/{FAILED}/*.json", schema=_Failure)
+    return _read_all(root, f"*/{FAILED}/*.json", schema=Failure)
 
 
 def read_plan(root: Path) -> dict[str, Any] | None:
@@ -211,12 +140,12 @@ def read_plan(root: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     facts = _read_json(path)
-    if problems := _problems(facts, _Plan):
+    if problems := _problems(facts, Plan):
         raise RecordError(_one_line(path, problems))
     return facts
 
 
-def _read_all(root: Path, pattern: str, *, schema: type[_Schema]) -> tuple[list[Record], list[str]]:
+def _read_all(root: Path, pattern: str, *, schema: type[Schema]) -> tuple[list[Record], list[str]]:
     records, problems = [], []
     for path in sorted(root.glob(pattern)):
         is_failure = path.parent.name == FAILED
@@ -228,7 +157,7 @@ def _read_all(root: Path, pattern: str, *, schema: type[_Schema]) -> tuple[list[
     return records, problems
 
 
-def _read(root: Path, path: Path, *, schema: type[_Schema], place: Path) -> Record:
+def _read(root: Path, path: Path, *, schema: type[Schema], place: Path) -> Record:
     facts = _read_json(path)
     problems = _problems(facts, schema)
     if not problems:
@@ -250,7 +179,7 @@ def _one_line(path: Path, problems: list[str]) -> str:
     return f"{path}: {' '.join(' '.join(problems).split())}"
 
 
-def _problems(facts: Mapping[str, Any], schema: type[_Schema]) -> list[str]:
+def _problems(facts: Mapping[str, Any], schema: type[Schema]) -> list[str]:
     found = facts.get("schema")
     if type(found) is not int:
         return ["it has no schema: it is no result of recbole-llm."]
@@ -259,7 +188,7 @@ def _problems(facts: Mapping[str, Any], schema: type[_Schema]) -> list[str]:
     try:
         schema.model_validate(facts)
     except ValidationError as error:
-        return problem_lines(error, known={"spec": _Spec.model_fields})
+        return problem_lines(error, known={"spec": Spec.model_fields})
     return []
 
 

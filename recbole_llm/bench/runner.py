@@ -40,6 +40,8 @@ from recbole_llm.job import LOG, RECORDED, Job, Outcome, execute, of_all_machine
 from recbole_llm.parsing import parse_value
 from recbole_llm.ranks import pack, under_digests, unpack
 
+OF_A_RECORD = {"text_diversity": True}  # unless a row says otherwise
+
 
 def run_here(jobs: Iterable[Claimed]) -> Iterator[tuple[Any, Outcome]]:
     """Run jobs one after another on this machine."""
@@ -141,7 +143,7 @@ class Runner:
             model=spec.model,
             dataset=spec.dataset,
             seed=spec.seed,
-            settings={"text_diversity": True}  # unless the row says otherwise
+            settings=OF_A_RECORD
             | spec.settings
             | ({} if source is None else {"init_from": str(source)}),
             run_dir=str(run_dir),
@@ -230,7 +232,8 @@ def _commands(spec: RunSpec, **more: str) -> str:
 
 
 def _command(spec: RunSpec | SourceSpec, **more: str) -> str:
-    given = {"model": spec.model, "dataset": spec.dataset, "seed": spec.seed, **spec.settings}
+    given = {"model": spec.model, "dataset": spec.dataset, "seed": spec.seed}
+    given |= (OF_A_RECORD if isinstance(spec, RunSpec) else {}) | spec.settings
     words = [f"--{key}={_word(key, value)}" for key, value in (given | more).items()]
     return shlex.join(["run_recbole", *words])
 

@@ -72,8 +72,8 @@ def with_lists_alike(row: Row) -> Row:
 
 def _items_alike(run: Record, metrics: Sequence[str]) -> Mapping[str, Any] | None:
     slices = run.facts.get("slices") or {}
-    if WEIGHTS in slices:
-        return dict(slices[WEIGHTS][ALIKE])
+    if (kept := (slices.get(WEIGHTS) or {}).get(ALIKE)) is not None:
+        return dict(kept)
     if not slices or run.ranks is None:
         return None
     ranks = read_ranks(run.ranks)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_llm.bench.plan import Planned
-from recbole_llm.bench.results import Record, read_records
+from recbole_llm.bench.results import Record, failure_path, read_records
 from recbole_llm.bench.runner import facts_of, keep_record, lock_of
 from recbole_llm.bench.specs import RunSpec
 from recbole_llm.errors import RequestError
@@ -17,7 +17,8 @@ def runs_elsewhere(
 ) -> tuple[dict[Path, Record], list[str]]:
     """Return the records of planned runs that other folders of results hold.
 
-    A run that another one re-ranks is made anew, since its model is needed.
+    A run that another one re-ranks is made anew, since its model is needed. One that was run again
+    and failed has no record that counts.
 
     Args:
         planned: The runs that are to be run.
@@ -36,7 +37,12 @@ def runs_elsewhere(
             f"--from: {', '.join(lost)} is not there. Name folders of results, as results/ml-100k."
         )
     found = [read_records(folder) for folder in folders]
-    made = [record for records, _ in reversed(found) for record in records]
+    made = [
+        record
+        for records, _ in reversed(found)
+        for record in records
+        if not failure_path(record.path).exists()
+    ]
     by_spec = {record.facts["spec_id"]: record for record in made}
     needed = {spec.reranked.path for spec in specs if spec.reranked is not None}
     taken = {

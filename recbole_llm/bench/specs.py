@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recbole_llm.bench.results import Role, record_path, spec_id
+from recbole_llm.bench.results import record_path, spec_id
+from recbole_llm.bench.schemas import Role
 from recbole_llm.bench.suite import ModelRow, Strict, Suite, only_settings
 from recbole_llm.errors import RequestError
 from recbole_llm.parsing import load_yaml

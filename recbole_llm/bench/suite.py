@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from recbole_llm.bench.results import Role
+from recbole_llm.bench.results import FAILED
+from recbole_llm.bench.schemas import Role
 from recbole_llm.job import OF_A_MACHINE
 from recbole_llm.validation import as_json
 
 NO_SETTINGS = {
     **dict.fromkeys(("model", "dataset", "seed"), "the suite has a place of its own for it"),
     **dict.fromkeys(OF_A_MACHINE, "it is of one machine, and changes no number"),
+    "metric_decimal_place": "records keep all digits",
     "init_from": "the row names a source of the suite by a key of its own",
 }
 
@@ -33,6 +35,8 @@ def only_settings(values: dict[str, Any]) -> dict[str, Any]:
 def _folder(name: str) -> str:
     if not name or name.startswith(".") or set(name) & set("/\\\0"):
         raise ValueError("must be the name of a folder, without a path")
+    if name == FAILED:
+        raise ValueError("is where results keep failures; name it otherwise")
     return name
 
 
@@ -54,7 +58,8 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 SettingsOf = Annotated[dict[str, Any], AfterValidator(only_settings)]
 Folder = Annotated[str, AfterValidator(_folder)]
-Label = Annotated[str, Field(min_length=1, max_length=100)]
+LONGEST = 100  # characters of a label, which is part of the names of files
+Label = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 

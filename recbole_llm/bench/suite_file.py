@@ -9,7 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from recbole_llm.bench.suite import Claim, EncoderRow, Head, ModelRow, SourceRow, Suite
+from recbole_llm.bench.suite import (
+    LONGEST,
+    Claim,
+    EncoderRow,
+    Head,
+    ModelRow,
+    SourceRow,
+    Suite,
+)
 from recbole_llm.errors import unknown_name
 from recbole_llm.parsing import load_yaml
 from recbole_llm.validation import problem_lines
@@ -97,6 +105,11 @@ def _row_problems(suite: Suite) -> list[str]:
         f"heads, encoders: two rows would be called {label!r}. Change a label."
         for label, count in counts.items()
         if count > 1
+    ] + [
+        f"heads, encoders: a row would be called {label!r}, {len(label)} characters of at most "
+        f"{LONGEST}. Shorten a label."
+        for label, _ in suite.crossed
+        if len(label) > LONGEST
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recbole_llm.bench.boards import Board, Boards, Row
-from recbole_llm.bench.cells import Cell, Grid
+from recbole_llm.bench.cells import Cell, Grid, file_name
 from recbole_llm.bench.claims import Claim
 from recbole_llm.bench.grids import absences, grids
 from recbole_llm.bench.stats import Comparison, Summary
@@ -93,12 +93,11 @@ def latex(boards: Boards) -> str:
 
 
 def _latex_grid(board: Board, grid: Grid, number: int) -> str:
-    label = re.sub(r"[^A-Za-z0-9]+", "-", f"{board.name}-{number}")
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_latex_text(board.title)}: {_latex_text(grid.title)}}}",
-        rf"\label{{tab:{label}}}",
+        rf"\label{{tab:{file_name(board.name)}-{number}}}",
         rf"\begin{{tabular}}{{{grid.align}}}",
         r"\toprule",
         " & ".join(map(_latex_text, grid.head)) + r" \\",

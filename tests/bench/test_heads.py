@@ -91,6 +91,9 @@ def test_rows_of_heads_are_rows_for_a_claim_and_for_a_row_that_re_ranks(write_su
         ({"heads": {"a": HEADS["LSTM"], "a, b": HEADS["LSTM"]},
           "encoders": {"c": {}, "b, c": {}}},
          ["heads, encoders: two rows would be called 'a, b, c'. Change a label."]),
+        ({"heads": {"a" * 60: HEADS["LSTM"]}, "encoders": {"b" * 39: {}, "b" * 38: {}}},
+         [f"heads, encoders: a row would be called '{'a' * 60}, {'b' * 39}', 101 characters of at "
+          "most 100. Shorten a label."]),
         ({**BOTH, "encoders": {**ENCODERS, "E5": {"text_encoder": "intfloat/e5-small-v2"}}},
          ["encoders.E5: unknown key 'text_encoder'. Known: role, settings."]),
         ({**BOTH, "heads": {**HEADS, "RNN": {"settings": {}}}},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from recbole_llm.bench.results import read_plan, read_records
+from recbole_llm.bench.results import failure_path, read_plan, read_records
 from recbole_llm.bench.rulers import fingerprint, ruler_of
 from recbole_llm.bench.runner import LOCKS, command_of
 from recbole_llm.job import RECORDED
@@ -43,8 +43,8 @@ def test_a_record_is_the_result_and_what_the_suite_says_of_it(bench, write_suite
     )  # fmt: skip
     facts = dict(one.facts)
     assert facts.pop("command") == (
-        "run_recbole --model=LLMInterestLSTM --dataset=toy --seed=1 '--topk=[3]' "
-        "--valid_metric=NDCG@3 --embedding_size=8"
+        "run_recbole --model=LLMInterestLSTM --dataset=toy --seed=1 --text_diversity=True "
+        "'--topk=[3]' --valid_metric=NDCG@3 --embedding_size=8"
     )
     assert facts.pop("fingerprint") == fingerprint(ruler_of(facts))
     settings = {"topk": [3], "valid_metric": "NDCG@3", "embedding_size": 8}
@@ -85,6 +85,11 @@ def test_runs_that_another_suite_has_made_are_taken_over(bench, write_suite) -> 
     both = ("--from=results/more,results/toy", "--only=the same")  # the former is asked first
     assert bench(write_suite("third", seeds=[1], models=models), *both, "--plan") == 0
     assert "taken from results/more/toy/the-same--seed1--" in bench.out
+    failure = failure_path(same.path)  # run again since, and failed
+    failure.parent.mkdir()
+    failure.write_text("{}")
+    assert bench(write_suite("third", seeds=[1], models=models), *both, "--plan") == 0
+    assert "taken from results/toy/toy/LSTM--seed1--" in bench.out
     assert bench(write_suite("new", seeds=[1], models=models), "--from=results/nowhere") == 2
     assert "results/nowhere is not there" in bench.err
 
@@ -240,7 +245,7 @@ def test_the_command_of_a_run_means_its_settings(spec) -> None:
     }  # fmt: skip
     words = shlex.split(command_of(spec(7, settings=settings)))
     given = split_arguments(words[1:])
-    names = {"model": "SASRec", "dataset": "toy", "seed": 7}
+    names = {"model": "SASRec", "dataset": "toy", "seed": 7, "text_diversity": True}
     assert words[0] == "run_recbole"
     assert {key: parse_value(key, word) for key, word in given.items()} == names | settings
 

@@ -176,6 +176,17 @@ def test_a_dataset_is_no_path(write_suite, name: str) -> None:
     assert "must be the name of a folder" in problems[0]
 
 
+def test_a_dataset_is_not_called_like_the_folder_of_failures(write_suite) -> None:
+    _, problems = read_suite(write_suite(datasets={"failed": {}}))
+    assert "is where results keep failures; name it otherwise" in problems[0]
+
+
+def test_records_are_not_rounded(write_suite) -> None:
+    """Ranks would not give what they say."""
+    _, problems = read_suite(write_suite(settings={"metric_decimal_place": 4}))
+    assert "cannot hold metric_decimal_place (records keep all digits)" in problems[0]
+
+
 def test_nothing_is_left_of_a_suite_without_models(write_suite) -> None:
     assert read_suite(write_suite(models={}))[0] is None
 

@@ -16,7 +16,7 @@ from recbole_llm.build import prepare
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.seen import seen_items, training_repeats
 from recbole_llm.errors import DataError, RunDirError
-from recbole_llm.ranks import RANKS, Ranks, read_ranks, write_ranks
+from recbole_llm.ranks import COLUMNS, RANKS, Ranks, read_ranks, write_ranks
 
 
 def test_benchmark_files_have_seen_what_their_rows_say(write_dataset, brief) -> None:
@@ -121,10 +121,11 @@ def test_the_ranks_of_a_run_join_to_its_users(write_dataset, brief, shop) -> Non
     [
         lambda content: b"x",
         lambda content: gzip.compress(b"user,item\n"),
+        lambda content: gzip.compress(f"{','.join(COLUMNS)}\nu,i,{2**63},0,1,1,1\n".encode()),
         lambda content: content[:-20],
         lambda content: content[:10] + b"\xff" * 20 + content[30:],
     ],
-    ids=["no gzip", "columns", "cut", "overwritten"],
+    ids=["no gzip", "columns", "too large", "cut", "overwritten"],
 )
 def test_a_damaged_file_of_ranks_is_named(tmp_path, spoil) -> None:
     counts = np.arange(300)

@@ -10,7 +10,7 @@ import html
 from collections.abc import Callable
 from typing import Any
 
-from recbole_llm.data.sources.archive import Release, number, record_of, text
+from recbole_llm.data.sources.archive import Release, identifier, number, record_of, text
 from recbole_llm.data.sources.writer import Counts, Table, Tables
 
 REVIEWS = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
@@ -78,13 +78,14 @@ def _tables(release: Release, *, reviews: str, meta: str, published: Counts) -> 
 def _review(line: str) -> list[str]:
     review = record_of(line)
     rating, time = number(review["overall"]), number(review["unixReviewTime"])
-    return [str(review["reviewerID"]), str(review["asin"]), rating, time]
+    return [identifier(review["reviewerID"]), identifier(review["asin"]), rating, time]
 
 
 def _review_2023(line: str) -> list[str]:
     review = record_of(line)
     seconds = f"{float(number(review['timestamp'])) / 1000:.3f}"  # published in milliseconds
-    return [str(review["user_id"]), str(review["parent_asin"]), number(review["rating"]), seconds]
+    ids = [identifier(review["user_id"]), identifier(review["parent_asin"])]
+    return [*ids, number(review["rating"]), seconds]
 
 
 def _product(key: str, *, brand: str) -> Callable[[str], list[str]]:
@@ -97,7 +98,7 @@ def _product(key: str, *, brand: str) -> Callable[[str], list[str]]:
             title = ""
         categories = product.get("categories") or product.get("category") or []
         return [
-            str(product[key]),
+            identifier(product[key]),
             text(html.unescape(title)),
             text(html.unescape(" ".join(_path(categories)))),
             text(html.unescape(str(product.get(brand) or ""))),

@@ -126,18 +126,21 @@ class Member:
                 line where it begins.
         """
         reader = csv.DictReader((line for _, line in self.lines()), strict=True)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
+        try:
+            header = reader.fieldnames or ()
+        except csv.Error as error:
+            self._refuse(1, error, received="")
+        if any(name not in header for name in columns):
             raise DataError(
                 f"{self.place}:1: the header must have the columns {', '.join(columns)}; received "
-                f"{', '.join(reader.fieldnames or ()) or 'an empty file'}."
+                f"{', '.join(header) or 'an empty file'}."
             )
         while True:
             begin, record = reader.line_num + 1, None
             try:
                 record = next(reader)
                 if None in record or None in record.values():
-                    raise ValueError(f"expected {len(reader.fieldnames or ())} cells")
+                    raise ValueError(f"expected {len(header)} cells")
                 row = parse(record)
             except StopIteration:
                 return
@@ -241,6 +244,11 @@ def number(value: Any) -> str:
     if not math.isfinite(float(value)):
         raise ValueError(f"{value!r} is no finite number")
     return str(value).strip()
+
+
+def identifier(value: Any) -> str:
+    """Return an id as it was written; nothing where there is none."""
+    return "" if value is None else str(value)
 
 
 def text(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from recbole_llm.data.sources.archive import Release, labels, record_of, text
+from recbole_llm.data.sources.archive import Release, identifier, labels, record_of, text
 from recbole_llm.data.sources.writer import Counts, Table, Tables
 
 REVIEWS = ("user_id:token", "item_id:token", "timestamp:float")
@@ -30,13 +30,12 @@ def day_seconds(day: str) -> str:
 
 def _review(line: str) -> list[str]:
     review = record_of(line)
-    return [str(review["username"]), str(review["product_id"]), day_seconds(review["date"])]
+    ids = [identifier(review["username"]), identifier(review["product_id"])]
+    return [*ids, day_seconds(review["date"])]
 
 
 def _game(line: str) -> list[str]:
     game = record_of(line)
-    title = game.get("app_name") or game.get(
-        "title"
-    )  # a few games have no id: no review's id is ""
+    title = game.get("app_name") or game.get("title")
     genres, tags = game.get("genres"), game.get("tags")
-    return [str(game.get("id", "")), text(title), labels(genres), labels(tags)]
+    return [identifier(game.get("id")), text(title), labels(genres), labels(tags)]

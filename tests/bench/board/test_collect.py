@@ -146,6 +146,31 @@ def test_a_suites_own_rulers_are_boards_by_name(made, results) -> None:
     assert [[row.seeds for row in board.rows] for board in boards] == [["1", "0/1"]] * 2
 
 
+def test_a_row_and_a_ruler_that_were_renamed_keep_their_records(made, results) -> None:
+    """A path holds the letters of a label and the settings of a ruler, and not the ruler's name."""
+    results.ruler = "R"
+    wide, narrow = (made.lstm._replace(label=f"LSTM {size}") for size in ("(64)", "[64]"))
+    for row, size in ((wide, 256), (narrow, 64)):
+        results.add(row, "ml-100k", 2020, settings={"hidden_size": size})
+    labels = {"LSTM (64)": "LSTM [64]", "LSTM [64]": "LSTM, (64)"}
+    results.plan = [run | {"label": labels[run["label"]], "ruler": "F"} for run in results.plan]
+    results.write_plan()
+    board = board_of(results)
+    assert board.title == "ml-100k, F"
+    sizes = {row.label: row.runs[0].facts["spec"]["settings"] for row in board.rows}
+    assert sizes == {"LSTM [64]": {"hidden_size": 256}, "LSTM, (64)": {"hidden_size": 64}}
+    assert not [row.absences for row in board.rows if row.absences]
+
+
+def test_boards_have_names_of_their_own(made, results) -> None:
+    for dataset, ruler in (("ml", "x-y"), ("ml-x", "y"), ("ml-x-y-2", None)):
+        results.ruler = ruler
+        results.add(made.lstm, dataset, 2020)
+    results.write_plan()
+    names = [board.name for board in read_boards(results.folder).boards]
+    assert names == ["ml-x-y", "ml-x-y-2", "ml-x-y-2-2"]
+
+
 def test_the_reference_is_the_best_model_on_validation(made, results) -> None:
     second = made.lstm._replace(label="LLMInterestGRU", skill=0.5)
     for seed in (2020, 2021):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,19 @@ def test_files_have_names_that_any_system_takes(made, results, tmp_path: Path) -
     for name in {part for path in written for part in path.relative_to(tmp_path).parts}:
         assert not set(name) & set('<>:"/\\|?*') and not name.endswith((".", " ")), name
         assert name.partition(".")[0].upper() not in {"CON", "PRN", "AUX", "NUL", "COM1", "LPT1"}
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_each_board_and_column_of_users_has_files_of_its_own(made, results, tmp_path) -> None:
+    groups = {"F": {"cases": 20, "metrics": {"ndcg@10": 0.1}}}
+    for dataset in ("日本", "中国"):
+        slices = {"user.性別": groups, "user.年齢": groups}
+        results.add(made.lstm, dataset, 2020, slices=slices)
+    results.write_plan()
+    files = render(read_boards(results.folder), tmp_path / "site")
+    assert len(set(files)) == len(files) == 4 + 2 * 2 * 6  # svg and png of six figures a board
+    labels = re.findall(r"\\label\{(.+?)\}", (tmp_path / "site" / "leaderboard.tex").read_text())
+    assert len(set(labels)) == len(labels) > 2
 
 
 def test_the_front_joins_what_nothing_cheaper_reaches(small) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -156,6 +157,13 @@ def test_seconds_of_different_devices_are_not_mixed(made, results) -> None:
     lines = csv.DictReader(io.StringIO(csv_text(read_boards(results.folder))))
     means = {one["label"]: one["mean"] for one in lines if one["metric"] == "train_seconds"}
     assert means["GRU4Rec"] == "" != means["LLMInterestLSTM"]
+
+
+def test_of_rows_that_do_not_differ_no_difference_is_detectable(small) -> None:
+    board = read_boards(small.folder).boards[0]
+    assert any("show a true difference" in line for line in notes(board))
+    alike = {key: replace(one, detectable=0.0) for key, one in board.comparisons.items()}
+    assert not any("show a true diff" in one for one in notes(replace(board, comparisons=alike)))
 
 
 def test_what_a_machine_slept_is_not_of_the_seconds(made, results) -> None:

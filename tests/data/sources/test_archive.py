@@ -90,6 +90,7 @@ def test_a_line_in_another_encoding_and_one_without_end(tmp_path: Path, monkeypa
         ("a,b\n1,2\n3\n", r"x\.csv:3: .*expected 2 cells"),
         ("a,b\n1,2\n3,4,5\n", r"x\.csv:3: .*expected 2 cells"),
         ('a,b\n1,"2\n3', r"x\.csv:2: .*unexpected end of data"),
+        ('"a,b\n1,2\n', r"x\.csv:1: .*unexpected end of data"),
         ("a,c\n1,2\n", r"x\.csv:1: the header must have the columns a, b; received a, c"),
         ("", r"x\.csv:1: .*received an empty file"),
         ("a,b\nx,2\n", r"x\.csv:2: .*invalid literal for int"),

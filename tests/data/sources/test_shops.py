@@ -90,9 +90,10 @@ def test_a_steam_user_is_a_name_and_a_game_may_lack_what_it_likes(tmp_path: Path
         many = [repr(named | {"product_id": str(at)}) for at in range(4)]
         pack(tmp_path / "steam_reviews.json.gz", many)
         converted("steam", tmp_path, tmp_path / "out")
-    pack(tmp_path / "steam_reviews.json.gz", [repr(named)] * 5 + [repr(named | {"username": ""})])
+    nobody = [repr(named | {"username": name}) for name in ("", None)]
+    pack(tmp_path / "steam_reviews.json.gz", [repr(named)] * 5 + nobody)
     facts, parts = converted("steam", tmp_path, tmp_path / "out")
-    assert parts["inter"][1] == [" Ann  of Ur", "7", "1514073600"] and facts["left_out"] == 1
+    assert parts["inter"][1] == [" Ann  of Ur", "7", "1514073600"] and facts["left_out"] == 2
     assert parts["item"][1] == ["7", "Only a title", "", ""]
 
 

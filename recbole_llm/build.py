@@ -20,7 +20,7 @@ from recbole_llm.errors import DataError, RequestError
 from recbole_llm.model.all_positions import with_all_positions
 from recbole_llm.model.known import KnownSoftmax
 from recbole_llm.model.text_embedding import TextEmbedding
-from recbole_llm.plugin import OURS
+from recbole_llm.plugin import CONTROLS, OURS
 from recbole_llm.settings import Settings
 from recbole_llm.train.engine import Engine
 from recbole_llm.train.trainer import InterestTrainer, safe_trainer
@@ -167,8 +167,9 @@ def trainer_class(config: LLMConfig) -> type:
         return InterestTrainer
     found = safe_trainer(get_trainer(config["MODEL_TYPE"], config["model"]))
     if not issubclass(found, Engine):
-        unheeded = [key for key in ENGINE_SETTINGS if config[key] is not None]
-        if unheeded:
+        plain = {key: Settings.model_fields[key].default for key in ENGINE_SETTINGS}
+        if unheeded := [key for key in plain if config[key] not in (None, plain[key])]:
             name = config["model"]
-            raise RequestError(f"{', '.join(unheeded)}: {name} trains in a loop of its own.")
+            why = "trains nothing" if name in CONTROLS else "trains in a loop of its own"
+            raise RequestError(f"{', '.join(unheeded)}: {name} {why}. Leave it out.")
     return found

@@ -24,6 +24,7 @@ from recbole_llm.feature_checks import (
     foreign_problems,
     similarity_problems,
     tuning_problems,
+    vector_problems,
 )
 from recbole_llm.hardware import has_compiler
 from recbole_llm.parsing import load_yaml
@@ -129,7 +130,8 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
             problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
     problems += feature_problems(settings)
     problems += transfer_problems(settings, model=model, is_sequential=is_sequential)
-    problems += [] if model in CLASSIFIERS else encoder_problems(settings)
+    if model not in CLASSIFIERS:  # which read texts otherwise
+        problems += encoder_problems(settings) + vector_problems(settings)
     if model in MODELS:
         problems += _our_problems(settings) + file_problems(settings) + _robust_problems(settings)
         problems += tuning_problems(settings) + similarity_problems(settings)
@@ -175,15 +177,27 @@ def _our_problems(settings: Mapping[str, Any]) -> list[str]:
         and settings["loss_type"] not in losses
         and settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
+    if settings.get("propensity_weighting") in (None, "none"):
+        problems += [
+            f"{key}: is of propensity_weighting ips and snips, received none. Leave it out."
+            for key in ("propensity_power", "propensity_clip")
+            if settings.get(key) not in (None, Settings.model_fields[key].default)
+        ]
     return problems + _window_problems(settings)
 
 
 def _window_problems(settings: Mapping[str, Any]) -> list[str]:
     overlap = settings.get("window_overlap") or 0  # RecBole's models have no default of it
     length = settings["MAX_ITEM_LIST_LENGTH"]
-    if overlap < length:
-        return []
-    return [f"window_overlap: must be below MAX_ITEM_LIST_LENGTH ({length}), received {overlap}."]
+    if overlap >= length:
+        place = f"must be below MAX_ITEM_LIST_LENGTH ({length})"
+        return [f"window_overlap: {place}, received {overlap}."]
+    if overlap and (settings.get("training") == "prefixes" or settings.get("benchmark_filename")):
+        return [
+            "window_overlap: is of windows, and training on prefixes has none. Use training: "
+            "all_positions, without benchmark_filename, or leave it out."
+        ]
+    return []
 
 
 def _robust_problems(settings: Mapping[str, Any]) -> list[str]:

@@ -64,6 +64,28 @@ def feature_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def vector_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return which settings of given vectors would do nothing, or not what they say."""
+    chosen = settings.get("item_features")
+    features = {chosen} if isinstance(chosen, str) else set(chosen or ())
+    problems = []
+    if settings.get("text_control") not in (None, "none") and "text" not in features:
+        problems.append(
+            f"text_control: is for texts, which no item_features read here; received "
+            f"{settings['text_control']}. Add text there, or leave it out."
+        )
+    if settings.get("whitening_dim") is None:
+        return problems
+    if not features - {"id"}:
+        problems.append(
+            "whitening_dim: is for vectors of texts or modalities, which no item_features read "
+            "here. Leave it out."
+        )
+    elif (how := settings.get("whitening") or "zca") != "pca":
+        problems.append(f"whitening_dim: is of whitening: pca, received {how}. Use pca.")
+    return problems
+
+
 def file_problems(settings: Mapping[str, Any]) -> list[str]:
     """Return which files of modalities are not there, or of no kind that can be read."""
     problems = []

@@ -71,6 +71,14 @@ def data_sha256(config: LLMConfig) -> dict[str, str]:
     return {file.name: sha256(file) for file in files if file.is_file()}
 
 
+def more_sha256(config: LLMConfig) -> dict[str, str]:
+    """Return the digests of a dataset's other files that a run loads, as of users' columns."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    parts = config["load_col"] or ("user", "kg", "link", "net")  # RecBole loads all it finds
+    files = [folder / f"{name}.{part}" for part in parts if part not in ("inter", "item")]
+    return {file.name: sha256(file) for file in files if file.is_file()}
+
+
 def protocol_rules(config: LLMConfig) -> dict[str, Any]:
     """Return the rules under which results on the same data may be compared."""
     is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL

@@ -24,7 +24,7 @@ from recbole_llm.errors import RequestError, RunDirError, did_you_mean
 from recbole_llm.files import write_json
 from recbole_llm.launch import refuse_too_many, run_in_processes
 from recbole_llm.log import no_log, run_log
-from recbole_llm.provenance import data_sha256, provenance
+from recbole_llm.provenance import data_sha256, more_sha256, provenance
 from recbole_llm.ranks import write_ranks
 from recbole_llm.recommend.keep import keep_catalogue
 from recbole_llm.report import NO_REPORT, cold_items, named_ranks, report_of
@@ -94,6 +94,7 @@ def run_recbole(
         )
         nproc = 1 if nproc is None else nproc
         refuse_too_many(nproc, config)
+        trainer_class(config)  # which refuses what its loop would not heed
         run_dir = _open_run_dir(config, nproc=nproc)
     if nproc > 1:
         trusted, changes = bool(config["trust_remote_code"]), free(config)
@@ -148,6 +149,7 @@ def _open_run_dir(config: LLMConfig, *, nproc: int) -> Path:
     config["run_dir"] = str(run_dir)
     facts = {"model": config["model"], "dataset": config["dataset"], "processes": nproc}
     facts |= {"settings": config.resolved, "data_sha256": data_sha256(config)}
+    facts |= {"more_sha256": more_sha256(config)}
     facts |= {"source": None if source is None else source.facts}
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -53,7 +54,7 @@ class RecBoleBounds(BaseModel):
     user_inter_num_interval: str | None = None
     item_inter_num_interval: str | None = None
     rm_dup_inter: Literal["first", "last"] | None = None
-    clip_grad_norm: dict[str, float | int] | None = None
+    clip_grad_norm: dict[str, Any] | None = None
     field_separator: str = Field(default="\t", min_length=1)
     seq_separator: str = Field(default=" ", min_length=1)
     learner: Annotated[Literal["adam", "adamw", "sgd", "adagrad", "rmsprop"], AnyCase] = "adam"
@@ -86,6 +87,21 @@ class RecBoleBounds(BaseModel):
     @classmethod
     def _readable(cls, intervals: Any) -> Any:
         return None if intervals is None else _intervals(intervals)
+
+    @field_validator("clip_grad_norm", mode="before")
+    @classmethod
+    def _clips(cls, given: Any) -> Any:
+        """Refuse what PyTorch takes: a norm below 0 turns gradients round."""
+        if given is None:
+            return None
+        named = given if isinstance(given, dict) else {}
+        is_number = all(type(value) in (int, float) and value > 0 for value in named.values())
+        is_known = {"max_norm"} <= named.keys() <= {"max_norm", "norm_type"}
+        if not (is_number and is_known and math.isfinite(named["max_norm"])):
+            raise ValueError(
+                "must be a max_norm above 0, and a norm_type if need be, as {max_norm: 5.0}"
+            )
+        return given
 
     @field_validator("val_interval")
     @classmethod

@@ -13,7 +13,7 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
 from recbole_llm.parsing import load_yaml
-from recbole_llm.provenance import data_sha256
+from recbole_llm.provenance import data_sha256, more_sha256
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, read_json
 
 UPDATES = "updates"  # key of config.json: what a run was updated with, if it was
@@ -151,8 +151,12 @@ class StoredRun:
             )
 
     def _require_same_data(self, config: LLMConfig) -> None:
-        for name, digest in data_sha256(config).items():
-            if self.facts["data_sha256"].get(name) != digest:
+        read, here = dict(self.facts["data_sha256"]), data_sha256(config)
+        if "more_sha256" in self.facts:  # older runs do not say it
+            read |= self.facts["more_sha256"]
+            here |= more_sha256(config)
+        for name in sorted(read.keys() | here.keys()):
+            if read.get(name) != here.get(name):
                 raise RunDirError(
                     f"{Path(config['data_path']) / name}: is not the file that the run read (its "
                     "sha256 differs), so that ids and texts may differ. Restore it, or train again."

@@ -55,7 +55,14 @@ def image_files() -> None:
         ({"seed": 2**32}, "seed: must be less than"),
         ({"epochs": None}, "epochs"),
         ({"load_col": "foo"}, "load_col"),
-        ({"clip_grad_norm": 5}, "clip_grad_norm"),
+        ({"clip_grad_norm": 5}, "clip_grad_norm: must be a max_norm above 0"),
+        ({"clip_grad_norm": {}}, "as {max_norm: 5.0}"),
+        ({"clip_grad_norm": {"max_norm": -1}}, "as {max_norm: 5.0}"),
+        ({"clip_grad_norm": {"max_norm": float("nan")}}, "as {max_norm: 5.0}"),
+        ({"clip_grad_norm": {"max_norm": 1.0, "max": 2.0}}, "as {max_norm: 5.0}"),
+        ({"training": "prefixes", "window_overlap": 5}, "window_overlap: is of windows"),
+        ({"propensity_power": 1.0}, "propensity_power: is of propensity_weighting ips and snips"),
+        ({"whitening_dim": 3}, "whitening_dim: is of whitening: pca, received zca"),
         ({"field_separator": ""}, "field_separator"),
         ({"enable_amp": "maybe"}, "enable_amp: must be a valid boolean, received 'maybe'"),
         ({"shuffle": "yes"}, "shuffle: must be a valid boolean"),
@@ -108,6 +115,19 @@ def test_wrong_item_features_are_refused(settings, words: str) -> None:
     with pytest.raises(RequestError) as caught:
         LLMConfig(settings.pop("model"), "ml-100k", None, settings)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["SASRec", "LLMInterestLSTM"])
+def test_vectors_that_nothing_reads_are_not_treated(model: str) -> None:
+    """Or a row would be called a control and be none."""
+    own = {"item_features": "id"} if model == "LLMInterestLSTM" else {}
+    with pytest.raises(RequestError, match="text_control: is for texts, which no item_features"):
+        config_of(model, text_control="shuffled", **own)
+    with pytest.raises(RequestError, match="whitening_dim: is for vectors of texts or modalities"):
+        config_of(model, whitening="pca", whitening_dim=3, **own)
+    config_of(
+        model, item_features="text", text_control="shuffled", whitening="pca", whitening_dim=3
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def contrast_views(
         one: Interests in the first view, ``(B, H)``.
         other: Interests in the second view, ``(B, H)``.
         users: Whose window it is, ``(B,)``.
-        targets: The item after the window, ``(B,)``.
+        targets: The item after each view, those of the first before the others, ``(2B,)``.
         temperature: Divides the cosines.
     """
     window = torch.arange(len(one), device=one.device).repeat(2)
@@ -52,7 +52,7 @@ def contrast_views(
     return info_nce(
         torch.cat([one, other]),
         positive=is_same(window) & ~is_self,
-        negative=~is_same(users.repeat(2)) & ~is_same(targets.repeat(2)),
+        negative=~is_same(users.repeat(2)) & ~is_same(targets),
         temperature=temperature,
     )
 

@@ -103,8 +103,7 @@ class FullSoftmax(nn.Module):
 
     Args:
         temperature: Divides the scores.
-        label_smoothing: Share of the target's probability spread over all items, whether they were
-            read or not.
+        label_smoothing: Share of the target's probability spread over all items.
     """
 
     def __init__(self, *, temperature: float, label_smoothing: float = 0.0) -> None:
@@ -125,7 +124,10 @@ class FullSoftmax(nn.Module):
             loss = cross_entropy(interest, table, targets, weights=weights, read=read)
             if self.label_smoothing:  # (1 - ε) CE + ε mean_j -log p_j = CE + ε (z_y - mean_j z_j)
                 above_mean = table[targets] - table[1:].mean(0)  # (P, H)
-                smoothing = weighted_mean((interest * above_mean).sum(1), targets, weights)
+                margin = (interest * above_mean).sum(1)
+                if read is not None:
+                    margin = margin + read.bias_above_mean(targets, num_items=len(table))
+                smoothing = weighted_mean(margin, targets, weights)
                 loss = loss + self.label_smoothing * smoothing
             return loss
 

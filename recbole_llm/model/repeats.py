@@ -103,6 +103,10 @@ class Read:
         is_read.scatter_(1, place[items], 1.0)  # all others share a last column
         return self.bias * is_read[:, column]
 
+    def bias_above_mean(self, ids: Tensor, *, num_items: int) -> Tensor:
+        """Return what is added to one item's score less the mean of all N − 1, ``(P,)``."""
+        return self.bias_of_own(ids) - self.bias * (self.items() > 0).sum(1) / (num_items - 1)
+
     def bias_of_own(self, ids: Tensor) -> Tensor:
         """Return what is added to the score of one item before each target, both ``(P,)``."""
         return self.bias * (self.items() == ids[:, None]).any(1)

@@ -100,12 +100,12 @@ class Contrast(nn.Module):
                 targets=batch.targets[has_target],
                 temperature=self.temperature,
             )
-        if self.views == "dropout":
-            one, other = last(states, batch), last(read(batch.history), batch)
-        else:
-            one, other = (last(read(view.history), view) for view in batch.views)
+        views = (batch, batch) if self.views == "dropout" else batch.views
+        first = states if self.views == "dropout" else read(views[0].history)
+        one, other = last(first, views[0]), last(read(views[1].history), views[1])
+        targets = torch.cat([view.last_target for view in views])  # a view may end elsewhere
         return contrast_views(
-            one, other, users=batch.users, targets=batch.last_target, temperature=self.temperature
+            one, other, users=batch.users, targets=targets, temperature=self.temperature
         )
 
 

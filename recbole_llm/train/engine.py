@@ -31,8 +31,8 @@ from recbole_llm.train.state import load_state, restore_random, save_state
 from recbole_llm.train.world import current_world
 
 NO_ROOM = (
-    "Set a smaller train_batch_size, whose steps gradient_accumulation_steps keeps, and with "
-    "text_tuning text_checkpointing: true."
+    "Set a smaller train_batch_size, whose steps gradient_accumulation_steps nearly keeps, and "
+    "with text_tuning text_checkpointing: true."
 )
 
 
@@ -97,6 +97,7 @@ class Engine(SafeTrainer):
         elif saved and self.state_file.exists():
             is_finished = self._take_up(self.state_file)
         if is_finished:
+            restore_random(self._random, train_data)  # which draws the candidates of the test
             self.eval_collector.data_collect(train_data)  # as RecBole's fit, for metrics of lists
         else:
             with smallest_gain(self.settings.min_delta):

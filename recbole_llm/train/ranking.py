@@ -85,7 +85,7 @@ def _require_finite(scores: Tensor, place: str) -> None:
     if torch.isnan(best) or best == torch.inf:
         raise NonFiniteError(
             f"{place}: the model gives scores that are NaN or infinite, which cannot be ranked. "
-            "Lower learning_rate, or set clip_grad_norm."
+            "Lower learning_rate, or set clip_grad_norm.max_norm."
         )
 
 

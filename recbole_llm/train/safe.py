@@ -70,13 +70,17 @@ class SafeTrainer(TrainerLike):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
         return super()._train_epoch(*args, **kwargs)
 
+    @property
+    def _way_out(self) -> str:
+        kept = "; the last good checkpoint is kept" if self.best_epoch >= 0 else ""
+        return f"Lower learning_rate, or set clip_grad_norm.max_norm{kept}."
+
     def _check_weights(self, epoch_idx: int) -> None:
         """Look at all weights: an infinite one may saturate a gate, and the loss stay finite."""
         if bad := _not_finite(self.model.named_parameters()):
             raise NonFiniteError(
                 f"after epoch {epoch_idx}: weights are not finite, though the loss is: "
-                f"{', '.join(bad)}. Lower learning_rate, or set clip_grad_norm; the last good "
-                "checkpoint is kept."
+                f"{', '.join(bad)}. {self._way_out}"
             )
 
     def _check_nan(self, loss: Tensor) -> None:
@@ -84,8 +88,7 @@ class SafeTrainer(TrainerLike):
             bad = _not_finite([*self.model.named_parameters(), *self.model.named_buffers()])
             weights = f"; not finite: {', '.join(bad)}" if bad else ""
             raise NonFiniteError(
-                f"{self._place}: the training loss is {loss.item()}{weights}. Lower learning_rate, "
-                "or set clip_grad_norm; the last good checkpoint is kept."
+                f"{self._place}: the training loss is {loss.item()}{weights}. {self._way_out}"
             )
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
@@ -99,7 +102,7 @@ class SafeTrainer(TrainerLike):
         if torch.isnan(best) or best == torch.inf:
             raise NonFiniteError(
                 f"evaluation after {self._place}: the model gives scores that are NaN or infinite, "
-                "which cannot be ranked. Lower learning_rate, or set clip_grad_norm."
+                "which cannot be ranked. Lower learning_rate, or set clip_grad_norm.max_norm."
             )
         return outcome
 

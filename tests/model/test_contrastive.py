@@ -17,7 +17,7 @@ EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 def views_loss(one, other, *, users=(1, 2), targets=(1, 2), temperature=1.0) -> Tensor:
     return contrast_views(
         torch.tensor(one), torch.tensor(other), users=torch.tensor(users),
-        targets=torch.tensor(targets), temperature=temperature,
+        targets=torch.tensor(targets).repeat(2), temperature=temperature,
     )  # fmt: skip
 
 
@@ -82,7 +82,9 @@ def test_a_batch_without_positives_teaches_nothing() -> None:
 def test_gradients_are_finite_where_there_are_no_negatives() -> None:
     one = torch.tensor([EAST, NORTH]).requires_grad_()
     ids = torch.tensor([1, 1])
-    contrast_views(one, one.detach() * 2, users=ids, targets=ids, temperature=0.1).backward()
+    contrast_views(
+        one, one.detach() * 2, users=ids, targets=ids.repeat(2), temperature=0.1
+    ).backward()
     assert torch.isfinite(one.grad).all()
 
 

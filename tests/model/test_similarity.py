@@ -63,7 +63,7 @@ def test_the_softmax_is_that_of_the_whole_scores(monkeypatch, cells, kept, weigh
     received = loss(parts.interest, parts.table, parts.targets, weights, parts.read)
     logs = parts.scores[:, 1:].log_softmax(1)
     own = logs.gather(1, parts.targets[:, None] - 1)[:, 0]
-    plain = (parts.scores - parts.repeats.value * _is_read(parts))[:, 1:]  # as its docstring says
+    plain = parts.scores[:, 1:]
     smoothed = plain.gather(1, parts.targets[:, None] - 1)[:, 0] - plain.mean(1)
     losses = 0.1 * smoothed - own
     expected = (losses if weights is None else losses * weights[parts.targets]).mean()
@@ -72,11 +72,6 @@ def test_the_softmax_is_that_of_the_whole_scores(monkeypatch, cells, kept, weigh
     for _ in range(2):  # as adversarial training asks
         found = torch.autograd.grad(received, parts.learned, retain_graph=True)
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, wanted, strict=True))
-
-
-def _is_read(parts: Parts) -> Tensor:
-    items = parts.repeats.before(HISTORY, TARGETS).items()
-    return torch.zeros(5, 6).scatter(1, items, 1.0)
 
 
 def test_drawn_items_have_it_in_their_vectors(monkeypatch) -> None:

@@ -133,11 +133,19 @@ def test_a_finished_run_is_not_trained_again(toy, monkeypatch) -> None:
     assert again == json.loads(json.dumps(whole))
 
 
-@pytest.mark.parametrize("metrics", [["NDCG"], ["NDCG", "ItemCoverage", "AveragePopularity"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"metrics": ["NDCG", "ItemCoverage", "AveragePopularity"]},
+        {"eval_args": {"mode": {"valid": "full", "test": "uni5"}}},  # drawn after training
+    ],
+    ids=["ranks", "lists", "drawn"],
+)
 def test_a_run_that_stopped_early_and_died_in_its_test_is_only_tested(
-    toy, numbers, monkeypatch, tmp_path, metrics: list[str]
+    toy, numbers, monkeypatch, tmp_path, more: dict
 ) -> None:
-    settings = {**toy, "epochs": 50, "stopping_step": 2, "metrics": metrics}
+    settings = {**toy, "epochs": 50, "stopping_step": 2, "metrics": ["NDCG"], **more}
     whole = run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
     assert whole["epochs"] < 50
     run_dir = tmp_path / "run"
@@ -153,6 +161,7 @@ def test_a_run_that_stopped_early_and_died_in_its_test_is_only_tested(
         with pytest.raises(CrashError):
             run_recbole("LLMInterestLSTM", "toy", config_dict={**settings, "run_dir": str(run_dir)})
     monkeypatch.setattr(Engine, "_run_epoch", lambda *_: pytest.fail("it trained"))
+    torch.manual_seed(99)  # chance of this process must not matter
     assert numbers(run_recbole(resume=run_dir)) == numbers(whole)
 
 
@@ -190,6 +199,21 @@ def test_other_data_is_refused(toy, left) -> None:
         run_recbole(resume=run_dir)
 
 
+def test_other_columns_of_users_are_refused(toy, monkeypatch, tmp_path) -> None:
+    """Where the run loads them; of runs made before nothing is known of them."""
+    users = Path(toy["data_path"]) / "toy" / "toy.user"
+    users.write_text("user_id:token\tage:float\nu0\t20\nu1\t30\n")
+    settings, model = toy | {"load_col": None}, "LLMInterestLSTM"
+    run_dir = crashed(monkeypatch, settings, model=model, epoch=1, folder=tmp_path / "run")
+    users.write_text("user_id:token\tage:float\nu0\t50\nu1\t30\n")
+    with pytest.raises(RunDirError, match=r"toy\.user: is not the file that the run read"):
+        run_recbole(resume=run_dir)
+    facts = json.loads((run_dir / CONFIG).read_text())
+    assert set(facts.pop("more_sha256")) == {"toy.user"}
+    (run_dir / CONFIG).write_text(json.dumps(facts))
+    assert run_recbole(resume=run_dir)["epochs"] == 3
+
+
 def test_other_item_vectors_are_refused(toy, monkeypatch, tmp_path, image) -> None:
     settings = {**toy, "item_features": ["image", "id"], "modalities": {"image": str(image)}}
     model = "LLMInterestLSTM"
@@ -218,7 +242,11 @@ def test_what_is_no_run_is_refused(tmp_path) -> None:
         run_recbole(resume=tmp_path)
 
 
-def test_a_trainer_with_a_loop_of_its_own_says_what_it_cannot_do(toy) -> None:
-    with pytest.raises(RequestError, match="warmup_steps: NCL trains in a loop of its own"):
-        del toy["item_features"]
-        run_recbole("NCL", "toy", config_dict={**toy, "warmup_steps": 2})
+@pytest.mark.parametrize(
+    ("model", "why"), [("NCL", "trains in a loop of its own"), ("Popularity", "trains nothing")]
+)
+def test_what_trains_otherwise_says_what_it_cannot_do_before_data_is_read(toy, model, why) -> None:
+    del toy["item_features"]
+    settings = {**toy, "min_delta": 0.0, "warmup_steps": 2, "data_path": "nowhere"}
+    with pytest.raises(RequestError, match=f"^warmup_steps: {model} {why}. Leave it out."):
+        run_recbole(model, "toy", config_dict=settings)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -102,8 +103,8 @@ class WindowBatch:
             and context).
         users: Whose history each row is, ``(B,)``.
         views: The same windows changed at random, for the contrastive term.
-        weight: What its loss counts for: 1, or, of a part of a batch that several processes share,
-            the part's share of the targets' weight times the number of processes.
+        weight: What its loss counts for: 1, or, of the batches of a step or of the parts of a batch
+            that several processes share, its share of the targets' weight times their number.
     """
 
     history: Tensor
@@ -159,6 +160,7 @@ class WindowSampler:
         seed: Epoch ``k`` is a pure function of ``(seed, k)``.
         rank: Which of the processes draws; each makes every batch and keeps its part of it.
         num_ranks: Number of processes.
+        accumulation: Batches whose gradients make one step.
         augmenter: Changes the windows that are trained.
         view_augmenter: Makes two views of each window.
         target_weights: What each item counts for as a target where a loss is divided by the sum of
@@ -177,6 +179,7 @@ class WindowSampler:
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
+        accumulation: int = 1,
         augmenter: Augment | None = None,
         view_augmenter: Augment | None = None,
         target_weights: Tensor | None = None,
@@ -188,7 +191,7 @@ class WindowSampler:
         self.overlap = min(overlap, max_length - 1)
         self.batch_size = batch_size
         self.seed = seed
-        self.rank, self.num_ranks = rank, num_ranks
+        self.rank, self.num_ranks, self.accumulation = rank, num_ranks, accumulation
         self.augmenter = augmenter
         self.view_augmenter = view_augmenter
         self.target_weights = None if target_weights is None else target_weights.double()
@@ -212,9 +215,13 @@ class WindowSampler:
 
     def __iter__(self) -> Iterator[WindowBatch]:
         rng = np.random.default_rng([self.seed, self.epoch, AUGMENTATION])
-        for batch in self.batches:
-            whole = self._augment(self._gather(batch), rng)
-            yield whole if self.num_ranks == 1 else self._part(whole)
+        made = (self._augment(self._gather(batch), rng) for batch in self.batches)
+        while step := list(islice(made, self.accumulation)):
+            total = sum(self._weight(batch.targets) for batch in step)
+            for batch in step:
+                share = self._weight(batch.targets) / total
+                whole = replace(batch, weight=len(step) * share)
+                yield whole if self.num_ranks == 1 else self._part(whole)
 
     def _gather(self, batch: np.ndarray) -> WindowBatch:
         first = torch.from_numpy(self.windows.first[batch])[:, None]  # (B, 1)
@@ -239,7 +246,7 @@ class WindowSampler:
             return replace(batch.rows(slice(1)), weight=0.0)
         part = batch.rows(slice(self.rank, None, self.num_ranks))
         share = self._weight(part.targets) / self._weight(batch.targets)
-        return replace(part, weight=self.num_ranks * share)
+        return replace(part, weight=batch.weight * self.num_ranks * share)
 
     def _weight(self, targets: Tensor) -> float:
         """Return the weight of all targets together."""

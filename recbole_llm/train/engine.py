@@ -31,8 +31,8 @@ from recbole_llm.train.state import load_state, restore_random, save_state
 from recbole_llm.train.world import current_world
 
 NO_ROOM = (
-    "Set a smaller train_batch_size, whose steps gradient_accumulation_steps nearly keeps, and "
-    "with text_tuning text_checkpointing: true."
+    "Set a smaller train_batch_size, whose steps gradient_accumulation_steps keeps, and with "
+    "text_tuning text_checkpointing: true."
 )
 
 
@@ -214,8 +214,9 @@ class Engine(SafeTrainer):
 class BatchLoss(nn.Module):
     """The loss of a batch as a module's output, which DistributedDataParallel wants.
 
-    Where several processes share a batch, each weighs its part by its targets, so that their mean
-    is the loss of the whole, but for what compares rows: contrast, in-batch negatives, FGM.
+    The batches of a step, and the parts of one that several processes share, weigh as their targets
+    do, so that their mean is the loss of the whole, but for what compares rows: contrast, in-batch
+    negatives, FGM.
     """
 
     def __init__(self, model: Any) -> None:

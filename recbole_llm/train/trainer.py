@@ -52,6 +52,7 @@ class WindowLoader(WindowSampler):
             seed=config["seed"],
             rank=world.rank,
             num_ranks=world.size,
+            accumulation=settings.gradient_accumulation_steps,
             augmenter=training_augmenter(settings),
             view_augmenter=view_augmenter(settings),
             target_weights=target_weights,

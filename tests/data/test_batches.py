@@ -105,6 +105,22 @@ def windows_of(batch: WindowBatch) -> list[tuple[list[int], list[int]]]:
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
+def test_batches_of_a_step_weigh_as_their_targets_do(is_weighted: bool) -> None:
+    """Five batches in steps of two: the last step has one."""
+    lengths = [3, 5, 9, 4, 12, 7, 3, 6, 8]
+    counts = torch.arange(sum(lengths) + 1).double() if is_weighted else None
+    weight_of = torch.ones(sum(lengths) + 1).double() if counts is None else counts
+    settings = {"max_length": 20, "batch_size": 2, "target_weights": counts}
+    batches = list(make_sampler(lengths, accumulation=2, **settings))
+    sums = [float(weight_of[batch.targets[batch.targets > 0]].sum()) for batch in batches]
+    totals = [sums[0] + sums[1], sums[0] + sums[1], sums[2] + sums[3], sums[2] + sums[3]]
+    expected = [2 * own / total for own, total in zip(sums, totals, strict=False)]
+    assert [batch.weight for batch in batches] == pytest.approx([*expected, 1.0])
+    assert len(set(expected)) > 1
+    assert {batch.weight for batch in make_sampler(lengths, **settings)} == {1.0}
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
 def test_processes_train_the_windows_of_one_changed_as_its_are(is_weighted: bool) -> None:
     """Nine windows in batches of 4, 4 and 1: of the last, two of three processes have none."""
     lengths = [3, 5, 9, 4, 12, 7, 3, 6, 8]

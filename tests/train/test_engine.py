@@ -72,6 +72,20 @@ def test_the_settings_of_training_reach_it(toy, monkeypatch, trainers, amp: bool
     assert precisions == [torch.bfloat16 if amp else torch.float32] * 9
 
 
+def test_the_step_of_small_batches_is_that_of_a_large_one(write_dataset, small, trainers) -> None:
+    """Though histories are of other lengths, so that a batch has more targets than another."""
+    events = [(f"u{user}", f"i{(user + k) % 9}", k) for user in range(12) for k in range(4 + user)]
+    settings = {
+        **small, "data_path": str(write_dataset(events)), "item_features": "id", "epochs": 1,
+        "learner": "sgd", "learning_rate": 1.0, "enable_amp": False, "dropout_prob": 0.0,
+    }  # fmt: skip
+    for batches in ({"train_batch_size": 100}, {"train_batch_size": 5}):
+        more = {"gradient_accumulation_steps": 100, "MAX_ITEM_LIST_LENGTH": 30, **batches}
+        run_recbole(NAME, "toy", config_dict=settings | more, saved=False)
+    one, other = (weights_of(trainer.model) for trainer in trainers)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize(
     ("amp", "dtype"), [(False, "float16"), (True, "bfloat16"), (True, "float16")]
 )

@@ -82,6 +82,7 @@ class Update:
             overlap=settings.window_overlap,
             batch_size=config["train_batch_size"],
             seed=config["seed"],
+            accumulation=settings.gradient_accumulation_steps,
             augmenter=training_augmenter(settings),
             view_augmenter=view_augmenter(settings),
         )

@@ -217,10 +217,9 @@ class WindowSampler:
         rng = np.random.default_rng([self.seed, self.epoch, AUGMENTATION])
         made = (self._augment(self._gather(batch), rng) for batch in self.batches)
         while step := list(islice(made, self.accumulation)):
-            total = sum(self._weight(batch.targets) for batch in step)
-            for batch in step:
-                share = self._weight(batch.targets) / total
-                whole = replace(batch, weight=len(step) * share)
+            weights = [self._weight(batch.targets) for batch in step]
+            for batch, weight in zip(step, weights, strict=True):
+                whole = replace(batch, weight=len(step) * weight / sum(weights))
                 yield whole if self.num_ranks == 1 else self._part(whole)
 
     def _gather(self, batch: np.ndarray) -> WindowBatch:

@@ -172,7 +172,9 @@ def test_asha_is_replayed_on_curves_that_are_whole(script) -> None:
 
 
 @pytest.mark.slow
-def test_a_call_that_was_stopped_is_gone_on_with(script, tmp_path: Path) -> None:
+def test_a_call_that_was_stopped_is_gone_on_with(script, monkeypatch, tmp_path: Path) -> None:
+    """Without Ray, which shows in the test of all contestants."""
+    monkeypatch.setattr(script, "SEARCH", f"import sys; sys.modules['ray'] = None{script.SEARCH}")
     sweep = {
         "model": "LLMInterestLinear", "dataset": "ml-100k", "scheduler": {"kind": "none"},
         "budget": {"trials": 2}, "space": {"dropout_prob": {"choice": [0.1, 0.2, 0.3]}},

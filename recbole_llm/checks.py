@@ -177,6 +177,11 @@ def _our_problems(settings: Mapping[str, Any]) -> list[str]:
         and settings["loss_type"] not in losses
         and settings.get(key) not in (None, Settings.model_fields[key].default)
     ]
+    if settings.get("threshold"):
+        problems.append(
+            "threshold: makes labels, and our sequence models read none. Leave it out; val_interval"
+            " leaves rows out."
+        )
     if settings.get("propensity_weighting") in (None, "none"):
         problems += [
             f"{key}: is of propensity_weighting ips and snips, received none. Leave it out."

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from recbole_llm.data.sources.convert import convert, download_folder, download_release
 from recbole_llm.data.sources.table import find_source
 from recbole_llm.data.sources.writer import require_absent
 from recbole_llm.dataset_yaml import about
 from recbole_llm.errors import RequestError
-from recbole_llm.parsing import split_arguments
+from recbole_llm.parsing import split_arguments, split_command
 
 PLACE = "recbole-llm dataset"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(
-            f"{PLACE}: {message}. Write {PLACE} NAME [--from PLACE] [--out FOLDER] [--force], or "
-            f"{PLACE} --stats NAME [--out FILE.png] [--key=value ...]."
-        )
 
 
 def run_dataset(argv: Sequence[str], *, say: Callable[[str], None]) -> dict[str, Any]:
@@ -39,23 +30,15 @@ def run_dataset(argv: Sequence[str], *, say: Callable[[str], None]) -> dict[str,
         RequestError: If the request is wrong.
         DownloadError: If a host does not give the release.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("name", nargs="?")
-    parser.add_argument("--stats")
-    parser.add_argument("--from", dest="place", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--force", action="store_true")
-    given, rest = parser.parse_known_args(argv)
-    if (given.name is None) == (given.stats is None):
-        parser.error("name one dataset, behind --stats or alone")
-    if given.stats is not None:
-        if given.place or given.force:
-            parser.error("--from and --force are for a conversion, not for --stats")
-        return _stats(given.stats, split_arguments(rest), out=given.out)
-    if rest:
-        parser.error(f"unknown: {' '.join(rest)}")
-    folder = given.out or Path("dataset") / given.name
-    return _convert(given.name, place=given.place, folder=folder, overwrite=given.force, say=say)
+    if any(word == "--stats" or word.startswith("--stats=") for word in argv):
+        return _stats(argv)
+    names, given, flags = split_command(
+        argv, place=PLACE, wants="one dataset", options=("from", "out"), flags=("force",)
+    )
+    (name,) = names
+    folder = Path(given["out"]) if "out" in given else Path("dataset") / name
+    place = Path(given["from"]) if "from" in given else None
+    return _convert(name, place=place, folder=folder, overwrite="force" in flags, say=say)
 
 
 def _convert(
@@ -79,13 +62,19 @@ def _convert(
             f"warning: the release has {result['release']}, its publisher counts "
             f"{result['published']}. Results on it do not compare with those of others."
         )
+    if name == "ml-100k":
+        say(f"{name}: a run reads the copy in RecBole's wheel, or with --data_path this one.")
     return {"dataset": name, **result, **facts, "downloads": downloads}
 
 
-def _stats(name: str, arguments: dict[str, str], *, out: Path | None) -> dict[str, Any]:
+def _stats(argv: Sequence[str]) -> dict[str, Any]:
     from recbole_llm.compat import require_recbole
 
+    settings = split_arguments([word for word in argv if word != "--force"])
+    if "--force" in argv or "from" in settings:
+        raise RequestError(f"{PLACE}: --from and --force are for a conversion, not for --stats.")
+    name, out = settings.pop("stats"), settings.pop("out", None)
     require_recbole()
     from recbole_llm.dataset_stats import dataset_stats
 
-    return dataset_stats(name, arguments, picture=out)
+    return dataset_stats(name, settings, picture=None if out is None else Path(out))

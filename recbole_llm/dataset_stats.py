@@ -19,7 +19,7 @@ from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.data.features import catalogue_texts
 from recbole_llm.errors import RequestError, how_to_install
 from recbole_llm.files import atomic_path
-from recbole_llm.settings import Settings
+from recbole_llm.settings import WORD_COUNTS, Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.items import CoverageReport
 
@@ -138,8 +138,9 @@ def measure(config: LLMConfig) -> Measured:
 
 def _texts(config: LLMConfig, dataset: Any) -> tuple[CoverageReport | None, Array, int | None]:
     """Return how the texts cover the items, their token lengths and the encoder's limit."""
-    folder = Path(dataset.dataset_path)
-    if not (folder / f"{dataset.dataset_name}.item").is_file():
+    folder, settings = Path(dataset.dataset_path), Settings.from_config(config)
+    has_items = (folder / f"{dataset.dataset_name}.item").is_file()
+    if not has_items or "text" not in settings.features:
         return None, np.array([], dtype=int), None
     texts = catalogue_texts(
         config,
@@ -148,7 +149,8 @@ def _texts(config: LLMConfig, dataset: Any) -> tuple[CoverageReport | None, Arra
         catalogue=[str(token) for token in dataset.field2id_token[dataset.iid_field]],
     )
     present = [text for text in texts.texts if text]
-    settings = Settings.from_config(config)
+    if settings.text_encoder in WORD_COUNTS:
+        return texts.report, np.array([], dtype=int), None
     encoder = TextEncoder(encoder_spec(settings), cache=settings.text_cache_dir)
     tokens = np.array(encoder.token_lengths(present) if present else [], dtype=int)
     return texts.report, tokens, encoder.model.max_seq_length
@@ -230,7 +232,8 @@ def _draw_tokens(axes: Any, measured: Measured) -> None:
     if not len(measured.tokens):
         axes.text(0.5, 0.5, "no texts", ha="center", va="center", transform=axes.transAxes)
         return
-    width = max(1, -(-int(np.ptp(measured.tokens)) // 60))  # whole tokens, or bars would alternate
-    sns.histplot(measured.tokens, ax=axes, binwidth=width)
+    low, high = int(measured.tokens.min()), int(measured.tokens.max())
+    width = max(1, -(-(high - low) // 60))  # whole tokens, or bars would alternate
+    sns.histplot(measured.tokens, ax=axes, binwidth=width, binrange=(low, high + 1))
     if measured.limit is not None and measured.tokens.max() > measured.limit:
         axes.axvline(measured.limit, color="0.3", linestyle="--")

@@ -95,18 +95,37 @@ def test_the_licence_is_told_before_the_host_is_asked(host, monkeypatch, capsys)
     assert "licence" in first and "answers 404" in last and "Traceback" not in last
 
 
+def test_stats_take_settings_with_spaces(write_dataset, capsys) -> None:
+    folder = write_dataset([("u", "a", 1.0), ("u", "b", 2.0)], {"a": "cat", "b": "dog"})
+    argv = ["--load_col", "{inter: [user_id, item_id, timestamp]}", "--text_template={title} x"]
+    assert main(["dataset", *argv, "--stats", "toy", f"--data_path={folder}"]) == 0
+    assert json.loads(capsys.readouterr().out)["users"] == 1
+
+
+def test_ml_100k_says_which_copy_runs_read(tmp_path: Path, capsys) -> None:
+    with zipfile.ZipFile(tmp_path / "ml-100k.zip", "w") as archive:
+        archive.writestr("u.data", "1\t2\t3\t4\n")
+        archive.writestr("u.item", f"2|Toy (1995)|01-Jan-1995||url|{'|'.join('0' * 19)}\n")
+        archive.writestr("u.user", "1|24|M|writer|12345\n")
+    assert main(["dataset", "ml-100k", f"--from={tmp_path / 'ml-100k.zip'}"]) == 0
+    assert "a run reads the copy in RecBole's wheel" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["ml-1m", "--stats", "ml-1m"], "name one dataset"),
-        (["ml-1m", "ml-20m"], "unknown: ml-20m"),
-        (["ml-1m", "--form=x"], "unknown: --form=x"),
-        (["ml-1m", "--from"], "expected one argument"),
+        (["--force"], "name one dataset, received none"),
+        (["ml-1m", "--stats", "ml-1m"], "'ml-1m' belongs to no setting"),
+        (["ml-1m", "ml-20m"], "name one dataset, received ml-1m ml-20m"),
+        (["ml-1m", "--form=x"], "unknown option '--form'. Did you mean '--from'"),
+        (["ml-1m", "--from"], "--from: must have one value"),
         (["ml-1m", "--from=nowhere"], "nowhere does not exist"),
         (["ml-1n"], "Did you mean 'ml-1m'"),
         (["mind-small"], "accept Microsoft's terms"),
         (["food"], "sign in at"),
         (["--stats=ml-100k", "--force"], "not for --stats"),
+        (["--stats=ml-100k", "--from=x"], "not for --stats"),
+        (["--stats"], "--stats has no value"),
         (["--stats=ml-100k", "--out=x.gif"], "a picture is one of .png"),
         (["--stats=ml-100k", "--text_templat=x"], "'text_template'"),
         (["--stats=nowhere"], "nowhere"),

@@ -56,6 +56,25 @@ def test_without_texts_there_are_none_in_the_picture(form, write_dataset, tmp_pa
 
 
 @pytest.mark.slow
+def test_texts_of_one_length_are_drawn(write_dataset, tmp_path: Path) -> None:
+    folder = write_dataset([("u", "a", 1.0), ("u", "b", 2.0)], {"a": "cat", "b": "dog"})
+    stats = dataset_stats("toy", {"data_path": str(folder)}, picture=tmp_path / "x.png")
+    assert stats["tokens"]["0%"] == stats["tokens"]["100%"]
+    assert (tmp_path / "x.png").read_bytes().startswith(PNG)
+
+
+def test_a_run_without_text_is_measured_too(write_dataset) -> None:
+    """Nor is a language model asked where words are counted."""
+    folder = write_dataset([("u", "a", 1.0), ("u", "b", 2.0)], {"a": "cat", "b": "dog"})
+    given = {"data_path": str(folder)}
+    counted = dataset_stats("toy", given | {"text_encoder": "tfidf"})
+    assert (counted["text"]["coverage"], counted["tokens"]) == (1, None)
+    (folder / "toy" / "toy.item").write_text("item_id:token\tprice:float\na\t1\nb\t2\n")
+    stats = dataset_stats("toy", given | {"item_features": "id"})
+    assert (stats["users"], stats["text"], stats["tokens"]) == (1, None, None)
+
+
+@pytest.mark.slow
 def test_ml_100k_and_its_picture(tmp_path: Path) -> None:
     stats = dataset_stats("ml-100k", {}, picture=tmp_path / "x.png")
     assert (stats["users"], stats["items"], stats["interactions"]) == (943, 1_682, 100_000)

@@ -62,6 +62,7 @@ def image_files() -> None:
         ({"clip_grad_norm": {"max_norm": 1.0, "max": 2.0}}, "as {max_norm: 5.0}"),
         ({"training": "prefixes", "window_overlap": 5}, "window_overlap: is of windows"),
         ({"propensity_power": 1.0}, "propensity_power: is of propensity_weighting ips and snips"),
+        ({"threshold": {"rating": 4}}, "threshold: makes labels"),
         ({"whitening_dim": 3}, "whitening_dim: is of whitening: pca, received zca"),
         ({"field_separator": ""}, "field_separator"),
         ({"enable_amp": "maybe"}, "enable_amp: must be a valid boolean, received 'maybe'"),

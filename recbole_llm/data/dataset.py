@@ -19,11 +19,17 @@ from recbole.data.interaction import Interaction
 from recbole.utils.enum_type import FeatureSource, FeatureType
 
 from recbole_llm.atomic import read_atomic, read_header, refuse_missing_times
+from recbole_llm.data.columns import (
+    require_columns,
+    require_ids,
+    require_loaded,
+    require_types,
+)
 from recbole_llm.data.events import EVENT, interactions_of, take
 from recbole_llm.data.features import ItemVectors, item_vectors
 from recbole_llm.data.modalities import ModalityVectors, modality_vectors
 from recbole_llm.data.splits import Splits
-from recbole_llm.errors import DataError, RequestError, unknown_name
+from recbole_llm.errors import DataError, RequestError
 
 
 class ExactOrder(Splits):
@@ -77,18 +83,16 @@ class ExactOrder(Splits):
             columns = [name for name in types if name not in (unwanted or ())]
         else:
             columns = [name for name in types if name in wanted]
-        if source is FeatureSource.INTERACTION and wanted is not None:
-            for name in {self.uid_field, self.iid_field, self.time_field} & wanted - types.keys():
-                raise DataError(
-                    f"{path}: {unknown_name('column', name, types)} Set TIME_FIELD, "
-                    "USER_ID_FIELD and ITEM_ID_FIELD to the names of yours."
-                )
+        require_columns(path, set(wanted or unwanted or ()), types)
         if not columns:
             return None
-        self._require_types(path, types)
+        needed = {self.uid_field: "token", self.iid_field: "token", self.time_field: "float"}
+        require_types(path, types, needed)
         table = read_atomic(path, columns=columns, separator=separator, encoding=encoding)
         frame = {}
         for name in columns:
+            if name in (self.uid_field, self.iid_field):
+                require_ids(table, name)
             kind = FeatureType(types[name])
             if source != "link":
                 self.field2source[name], self.field2type[name] = source, kind
@@ -96,15 +100,6 @@ class ExactOrder(Splits):
         if self.time_field in frame and source is FeatureSource.INTERACTION:
             refuse_missing_times(path, table.lines, frame[self.time_field])
         return pd.DataFrame(frame)
-
-    def _require_types(self, path: Path, types: dict[str, str]) -> None:
-        wanted = {self.uid_field: "token", self.iid_field: "token", self.time_field: "float"}
-        for name, kind in wanted.items():
-            if types.get(name, kind) != kind:
-                raise DataError(
-                    f"{path}:1: column {name!r} must be {kind}, received {types[name]}. Mend the "
-                    "header, or set USER_ID_FIELD, ITEM_ID_FIELD or TIME_FIELD to another column."
-                )
 
     def _column(self, table: Any, name: str, kind: FeatureType) -> Any:
         """Return a column as RecBole holds it: float64, strings, or arrays of either."""
@@ -129,6 +124,7 @@ class ExactOrder(Splits):
     def _data_processing(self) -> None:
         if len(self.inter_feat) == 0:
             raise DataError(f"{self.dataset_path}: {self.dataset_name}.inter has no rows.")
+        require_loaded(self)
         super()._data_processing()
         if self._is_put_in_order():
             self._report_collapse()

@@ -91,7 +91,8 @@ class PurchaseDataset(ExactOrder, Dataset):
         super()._change_feat_format()
         rows = self.inter_feat
         users = rows[self.uid_field]
-        order = torch.argsort(users, stable=True)  # (E,), user after user
+        order = torch.argsort(rows[self.time_field], stable=True)  # changes nothing in exact order
+        order = order[torch.argsort(users[order], stable=True)]  # (E,), user after user
         is_kept = torch.ones(len(order), dtype=torch.long)
         if Settings.from_config(self.config).classifier_history == "bought":
             is_kept = (rows[self.label_field][order] > 0).long()

@@ -39,11 +39,6 @@ class Splits(DatasetLike):
         """Keep the exact times before RecBole scales them to 0..1."""
         kind, _ = self._split()
         if kind in OWN_SPLITS:
-            if self.time_field not in self.inter_feat:
-                raise DataError(
-                    f"{self.dataset_name}: split {kind} needs the column {self.time_field}, which "
-                    "load_col leaves out."
-                )
             self._sort_by_time()
             self._times = self.inter_feat[self.time_field].to_numpy(copy=True)
         super()._normalize()

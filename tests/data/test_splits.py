@@ -166,12 +166,6 @@ def test_an_empty_part_is_refused(timed, split, words) -> None:
         parts_of("SASRec", timed, split)
 
 
-def test_no_time_column_is_named(timed) -> None:
-    columns = {"inter": ["user_id", "item_id"]}
-    with pytest.raises(DataError, match="time_cut needs the column timestamp"):
-        parts_of("SASRec", timed, {"time_cut": [10, 20]}, load_col=columns)
-
-
 @pytest.mark.parametrize(
     "model", ["LLMInterestLSTM", pytest.param("SASRec", marks=pytest.mark.slow)]
 )

@@ -14,7 +14,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,11 +192,19 @@ class Release:
         Raises:
             DataError: If there is none, or more than one.
         """
-        first, *others = self.find_all(name)
-        if others:
-            places = ", ".join(member.place for member in (first, *others))
+        found = self.find_all(name)
+        self.require_one(name, found)
+        return found[0]
+
+    def require_one(self, name: str, found: Sequence[Member]) -> None:
+        """Refuse more than one file of a name where one is read.
+
+        Raises:
+            DataError: If there are more.
+        """
+        if len(found) > 1:
+            places = ", ".join(member.place for member in found)
             raise DataError(f"{self.place}: holds more than one {name}: {places}. Name one place.")
-        return first
 
     def find_all(self, name: str) -> list[Member]:
         """Return all files of that name, at least one.
@@ -248,14 +256,19 @@ def number(value: Any) -> str:
 
 def identifier(value: Any) -> str:
     """Return an id as it was written; nothing where there is none."""
-    return "" if value is None else str(value)
+    return "" if value is None else _joined(str(value))
 
 
 def text(value: Any) -> str:
     """Return a text with single spaces; nothing where there is none."""
-    return " ".join(str(value).split()) if value else ""
+    return _joined(" ".join(str(value).split())) if value else ""
 
 
 def labels(values: Any) -> str:
     """Return labels as a token sequence: a label's words are joined by hyphens."""
-    return " ".join("-".join(str(value).split()) for value in values or ())
+    return _joined(" ".join("-".join(str(value).split()) for value in values or ()))
+
+
+def _joined(value: str) -> str:
+    """Return a text with its halves of characters joined; one that is alone becomes U+FFFD."""
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -50,18 +50,29 @@ def download(file: RemoteFile, folder: Path) -> Download:
         DownloadError: If the host does not give the file, or it has another digest.
     """
     _require_safe(file.url)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / Path(urlsplit(file.url).path).name
-    with FileLock(f"{path}.lock"):
-        if not path.is_file():
-            part = path.with_name(f"{path.name}.part")
-            _fetch(file.url, part)
-            if file.md5 is not None:
-                _require_md5(part, file)
-            sync(part)
-            part.replace(path)
-            _tag(part).unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            _bring(file, path)
+    except OSError as error:
+        raise DownloadError(
+            f"{folder}: cannot be written ({error.strerror}). Name another cache by XDG_CACHE_HOME,"
+            " or fetch the file by hand and name its place with --from."
+        ) from None
     return Download(path, file.url, sha256(path), file.md5 is not None)
+
+
+def _bring(file: RemoteFile, path: Path) -> None:
+    if path.is_file():
+        _require_md5(path, file)
+        return
+    part = path.with_name(f"{path.name}.part")
+    _fetch(file.url, part)
+    _require_md5(part, file)
+    sync(part)
+    part.replace(path)
+    _tag(part).unlink(missing_ok=True)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -126,13 +137,16 @@ def _receive(answer: Any, part: Path, *, begin: int) -> None:
         raise HTTPException(f"{received:,} of {total:,} bytes came")
 
 
-def _require_md5(part: Path, file: RemoteFile) -> None:
+def _require_md5(path: Path, file: RemoteFile) -> None:
+    """Delete and refuse a file that has another digest than a publisher gives who gives one."""
+    if file.md5 is None:
+        return
     digest = hashlib.md5(usedforsecurity=False)
-    with part.open("rb") as content:
+    with path.open("rb") as content:
         while block := content.read(BLOCK):
             digest.update(block)
     if digest.hexdigest() != file.md5:
-        part.unlink()
+        path.unlink()
         raise DownloadError(
             f"{file.url}: the publisher gives the md5 {file.md5}, the file that came has "
             f"{digest.hexdigest()} and was deleted. Run the command again; if that does not help, "

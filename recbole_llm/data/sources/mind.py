@@ -23,18 +23,22 @@ IMPRESSIONS_BEGIN = int(datetime(2019, 11, 9, tzinfo=timezone.utc).timestamp())
 
 def mind_small(release: Release) -> Tables:
     """Read all ``behaviors.tsv`` and ``news.tsv``, those of the training part first."""
-    behaviors, news = (
-        sorted(
-            release.find_all(name),
-            key=lambda one: "train" not in one.place.removeprefix(str(release.place)),
-        )
-        for name in ("behaviors.tsv", "news.tsv")
-    )
+    behaviors, news = (_parts(release, name) for name in ("behaviors.tsv", "news.tsv"))
     return Tables(
         interactions=Table(CLICKS, _clicks(behaviors)),
         items=Table(NEWS, chain.from_iterable(member.rows(_news) for member in news)),
         published=Counts(94_057, None, None),
     )
+
+
+def _parts(release: Release, name: str) -> list[Member]:
+    """Return a file of the training part, and of the dev part where it is there."""
+    of_training: dict[bool, list[Member]] = {True: [], False: []}
+    for member in release.find_all(name):
+        of_training["train" in member.place.removeprefix(str(release.place))].append(member)
+    for members in of_training.values():
+        release.require_one(name, members)
+    return [*of_training[True], *of_training[False]]
 
 
 def _clicks(members: list[Member]) -> Iterator[list[str]]:

@@ -146,7 +146,7 @@ def _write_interactions(table: Table, path: Path, *, core: int) -> Interactions:
     users, items, left_out = array("q"), array("q"), 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(_line(table.columns))
-        for row in table.rows:
+        for row in map(_cleaned, table.rows):
             if not (row[0] and row[1]):
                 left_out += 1
                 continue
@@ -209,7 +209,7 @@ def _write_features(table: Table, path: Path, *, wanted: set[int]) -> int:
     num_wanted = len(wanted)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(_line(table.columns))
-        for row in table.rows:
+        for row in map(_cleaned, table.rows):
             key = hash(row[0])
             if key in wanted:
                 wanted.remove(key)
@@ -223,5 +223,9 @@ def _write_features(table: Table, path: Path, *, wanted: set[int]) -> int:
     return len(wanted)
 
 
+def _cleaned(cells: Sequence[str]) -> list[str]:
+    return [cell.translate(SEPARATORS) for cell in cells]
+
+
 def _line(cells: Sequence[str]) -> str:
-    return "\t".join(cell.translate(SEPARATORS) for cell in cells) + "\n"
+    return "\t".join(cells) + "\n"

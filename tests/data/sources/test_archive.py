@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from recbole_llm.data.sources import archive as module
-from recbole_llm.data.sources.archive import Member, Release, labels, number, record_of, text
+from recbole_llm.data.sources.archive import (
+    Member,
+    Release,
+    identifier,
+    labels,
+    number,
+    record_of,
+    text,
+)
 from recbole_llm.errors import DataError, RequestError
 
 
@@ -125,6 +133,8 @@ def test_cells() -> None:
     assert text("  two \n lines\tand\u2028more ") == "two lines and more"
     assert text(None) == ""
     assert labels(["Great Soundtrack", "RPG"]) == "Great-Soundtrack RPG" and labels(None) == ""
+    assert text("a \ud83d\ude00 b \ud83d") == "a \U0001f600 b \ufffd"  # halves of characters
+    assert identifier("\ude00x") == "\ufffdx" and labels(["\ud83d\ude00"]) == "\U0001f600"
     assert (number(5.0), number(" 7 ")) == ("5.0", "7")
     for wrong in ("nan", "inf", "soon"):
         with pytest.raises(ValueError, match=wrong):

@@ -152,3 +152,16 @@ def test_addresses_are_publishers_own_over_https() -> None:
     assert {tuple(url.split("/")[:3]) for url in urls} == {("https:", "", host) for host in hosts}
     for name, source in SOURCES.items():
         assert bool(source.files) != bool(source.by_hand), name
+
+
+def test_a_file_that_is_here_is_checked_too(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"another release")
+    with pytest.raises(DownloadError, match="was deleted"):
+        download(RemoteFile(host.url, MD5), tmp_path)
+    assert download(RemoteFile(host.url, MD5), tmp_path).is_checked and host.asked == [None]
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DownloadError, match=r"file.*cannot be written.*XDG_CACHE_HOME"):
+        download(RemoteFile(host.url, MD5), tmp_path / "file")

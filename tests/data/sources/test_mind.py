@@ -70,3 +70,15 @@ def test_a_line_that_is_no_impression_is_named(tmp_path, archive, line, words) -
     archive(tmp_path / "x.zip", {"behaviors.tsv": good + line, "news.tsv": NEWS.format("N1", 1)})
     with pytest.raises(DataError, match=rf"behaviors\.tsv:2: .*{words}"):
         convert("mind-small", place=tmp_path, folder=tmp_path, overwrite=False)
+
+
+def test_a_part_that_is_there_twice_is_refused(tmp_path: Path, archive) -> None:
+    """Packed and unpacked: each click would be written twice."""
+    files = {"behaviors.tsv": "1\tU1\t11/11/2019 9:05:58 AM\t\tN1-1\n",
+             "news.tsv": NEWS.format("N1", 1)}  # fmt: skip
+    archive(tmp_path / "MINDsmall_train.zip", files)
+    (tmp_path / "MINDsmall_train").mkdir()
+    for name, content in files.items():
+        (tmp_path / "MINDsmall_train" / name).write_text(content)
+    with pytest.raises(DataError, match=r"more than one behaviors.tsv: .*MINDsmall_train"):
+        convert("mind-small", place=tmp_path, folder=tmp_path / "out", overwrite=False)

@@ -64,6 +64,11 @@ def test_separators_in_cells_become_spaces_and_rows_without_ids_are_left_out(tmp
     assert facts["release"]["interactions"] == 3  # what is published counts them
 
 
+def test_ids_are_counted_as_they_are_written(tmp_path: Path) -> None:
+    facts = write(tmp_path, tables([["a\tb", "i\n", "1"], ["a b", "i ", "2"]], [["i\t", "I"]]))
+    assert (facts["users"], facts["items"], facts["items_without_row"]) == (1, 1, 0)
+
+
 def test_what_is_there_is_kept_unless_it_may_go(tmp_path: Path) -> None:
     (tmp_path / "x.item").write_text("mine")
     with pytest.raises(RequestError, match=r"x\.item is there already.*--force"):

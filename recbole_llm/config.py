@@ -31,6 +31,7 @@ from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
 from recbole_llm.parsing import StrictLoader, load_yaml, parse_value
 from recbole_llm.plugin import CLASSIFIERS, OURS, properties_file
+from recbole_llm.settings import WORD_COUNTS
 
 
 class LLMConfig(Config):
@@ -167,6 +168,9 @@ class LLMConfig(Config):
             final["modalities"] = {
                 name: str(Path(path).resolve()) for name, path in modalities.items()
             }
+        encoder = final.get("text_encoder")
+        if encoder and encoder not in WORD_COUNTS and Path(encoder).expanduser().is_dir():
+            final["text_encoder"] = str(Path(encoder).expanduser().resolve())
         if final.get("init_from") is not None:
             final["init_from"] = str(Path(final["init_from"]).resolve())
         self.resolved = copy.deepcopy(final) | {"model": self.model, "dataset": self.dataset}

@@ -79,6 +79,17 @@ def more_sha256(config: LLMConfig) -> dict[str, str]:
     return {file.name: sha256(file) for file in files if file.is_file()}
 
 
+def vectors_sha256(config: LLMConfig) -> dict[str, str]:
+    """Return the digests of the files of vectors that a run reads, and of their ids."""
+    given = {name: Path(file) for name, file in (config["modalities"] or {}).items()}
+    files = {
+        f"{name}{one.suffix}": one
+        for name, file in given.items()
+        for one in (file, file.with_suffix(".ids"))
+    }
+    return {name: sha256(file) for name, file in files.items() if file.is_file()}
+
+
 def protocol_rules(config: LLMConfig) -> dict[str, Any]:
     """Return the rules under which results on the same data may be compared."""
     is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL

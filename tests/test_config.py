@@ -53,6 +53,15 @@ def test_a_modality_is_named_by_a_dotted_key_and_its_path_is_absolute() -> None:
     assert config["modalities"] == config.resolved["modalities"] == expected
 
 
+def test_an_encoder_in_a_folder_is_found_from_any_directory(tmp_path: Path) -> None:
+    """Not so a name that words are counted by, or that a hub has."""
+    for name in ("own", "tfidf"):
+        Path(name).mkdir()
+    for given, kept in (("own", f"{tmp_path}/own"), ("tfidf", "tfidf"), ("no/where", "no/where")):
+        settings = {"text_encoder": given}
+        assert LLMConfig("LLMInterestLSTM", "ml-100k", None, settings)["text_encoder"] == kept
+
+
 def test_an_adaptor_of_one_feature_is_named_by_a_dotted_key() -> None:
     config = LLMConfig("LLMInterestLSTM", "ml-100k", arguments={"adaptor.text": "moe"})
     assert Settings.from_config(config).adaptor_of("text") == "moe"

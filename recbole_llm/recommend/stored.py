@@ -85,9 +85,10 @@ def require_device(device: str) -> None:
     Raises:
         RequestError: If it is neither ``cpu`` nor a GPU of this machine.
     """
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise RequestError(f"device: must be cpu, or cuda where there is one; received {device!r}.")
+    gpus = [f"cuda:{at}" for at in range(torch.cuda.device_count())]
+    known = ["cpu", *(["cuda"] if gpus else []), *gpus]
+    if device not in known:
+        raise RequestError(f"device: must be one of {', '.join(known)}; received {device!r}.")
 
 
 def require_ours(stored: StoredRun) -> None:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import write_json
 from recbole_llm.parsing import split_command
-from recbole_llm.provenance import data_sha256
+from recbole_llm.provenance import data_sha256, more_sha256, vectors_sha256
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.checks import check_sweep, config_of
 from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, Role, Trial, write_lines
@@ -22,6 +22,7 @@ from recbole_llm.sweep.outcome import (
     candidates,
     lost_seeds,
     outcome_of,
+    require_own,
     run_winner,
     write_best,
     write_outcome,
@@ -95,6 +96,7 @@ def tune(argv: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     request = parse(argv)
     require_packages()
     sweep = check_sweep(request.file, data_path=request.data_path)
+    require_own(_best_file(request, sweep), name=request.file.stem)
     with _locked(request.results / TRIALS), _locked(request.work):
         ledger = _open_ledger(request, sweep, say=say)
         outcome = _run(request, sweep, ledger, say=say)
@@ -196,7 +198,7 @@ def _open_ledger(request: Request, sweep: Sweep, *, say: Callable[[str], None]) 
     for problem in ledger.read():
         say(f"note: {problem}")
     file, facts = request.results / SWEEP, {"schema": SCHEMA, **sweep.facts}
-    facts[DATA] = data_sha256(config)
+    facts[DATA] = data_sha256(config) | more_sha256(config) | vectors_sha256(config)
     if ledger.trials():
         if not request.is_resumed:
             raise RequestError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 LOST = {
@@ -16,6 +17,21 @@ WORDS = (
     "out of memory", "can't allocate memory", "cuda error", "cublas_status", "cudnn_status",
     "no space left", "quota exceeded",
 )  # fmt: skip
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def death(text: str) -> dict[str, str]:
+    """Return the error of a trial whose process died, by what Ray wrote of it.
+
+    The last failure counts: its first line, or of an exception in Ray's own call the last one.
+    """
+    text = COLOUR.sub("", text)
+    lines = [line.strip() for line in text.rpartition("Failure #")[2].splitlines()[1:]]
+    first, *others = [line for line in lines if line] or ["out of memory?"]
+    message = others[-1] if others and first.startswith("ray::") else first
+    return {"type": DIED, "message": message, "traceback": text}
 
 
 def is_of_the_machine(error: Mapping[str, str] | None) -> bool:

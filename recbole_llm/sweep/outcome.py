@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from recbole_llm.errors import RecBoleLLMError
+from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import atomic_path, write_json
 from recbole_llm.job import Job, Outcome, execute, of_all_machines
+from recbole_llm.parsing import load_yaml
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.ledger import SCHEMA, Ledger, Trial
 from recbole_llm.sweep.points import Point
@@ -23,6 +24,7 @@ from recbole_llm.sweep.proposers import best_trials, finalists_of
 from recbole_llm.sweep.specs import Sweep
 
 OUTCOME, TESTS = "outcome.json", "tests"
+CHOSEN = "Chosen by the sweep {} on"  # so the best YAML begins, by the sweep's name
 Executor = Callable[[Iterable[tuple[int, Job]]], Iterator[tuple[int, Outcome]]]
 
 
@@ -108,7 +110,7 @@ def run_winner(
 ) -> dict[str, Any]:
     """Train the winner under each seed, test each run once, and return the runs' results by seed.
 
-    A run that is there already is not run again.
+    A run of the same settings that is there already is not run again.
 
     Args:
         sweep: The sweep.
@@ -139,7 +141,7 @@ def run_winner(
             ),
         )
         for seed, file in files.items()
-        if not file.is_file()
+        if not _is_of(file, winner.point)
     ]
     problems = []
     for seed, outcome in executor(jobs):
@@ -156,6 +158,17 @@ def run_winner(
             "the winner's runs: " + "; ".join(problems) + ". --resume tries them again."
         )
     return {str(seed): read_json(file) for seed, file in files.items()}
+
+
+def _is_of(file: Path, point: Mapping[str, Any]) -> bool:
+    """Tell whether a file holds the result of a run at a point.
+
+    A trial of population-based training goes on under one name with other settings.
+    """
+    if not file.is_file():
+        return False
+    settings = read_json(file)["settings"]
+    return all(settings[key] == value for key, value in point.items() if key in settings)
 
 
 def _seeds(sweep: Sweep) -> list[int]:
@@ -213,12 +226,25 @@ def cost_of(ledger: Ledger) -> dict[str, Any]:
     }
 
 
+def require_own(path: Path, *, name: str) -> None:
+    """Refuse a YAML of settings that is not of a sweep: another one's, or written by hand.
+
+    Raises:
+        RequestError: If it is there, and not of the sweep ``name``.
+    """
+    if path.is_file() and not str(load_yaml(path).get("about")).startswith(CHOSEN.format(name)):
+        raise RequestError(
+            f"{path}: is there, and was not written by the sweep {name}. Name another file with "
+            "--best, or move it away."
+        )
+
+
 def write_best(path: Path, sweep: Sweep, winner: Winner, *, name: str, ledger: Ledger) -> None:
     """Write the YAML of settings that a suite's row can name as its ``best``."""
     cost = cost_of(ledger)
     seeds = "1 seed" if len(winner.scores) == 1 else f"{len(winner.scores)} seeds"
     about = (
-        f"Chosen by the sweep {name} on validation {sweep.metric}, "
+        f"{CHOSEN.format(name)} validation {sweep.metric}, "
         f"{winner.mean:.4f} over {seeds}, from {sum(cost['trials'].values())} "
         "trials. Written by recbole-llm tune; do not edit."
     )

@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from recbole_llm.errors import RecBoleLLMError
-from recbole_llm.sweep.failures import DIED, TIMEOUT
+from recbole_llm.sweep.failures import TIMEOUT, death
 from recbole_llm.sweep.ledger import Ledger, State
 from recbole_llm.sweep.lines import end_line
 from recbole_llm.sweep.proposers import Proposer, Wanted
@@ -202,11 +202,11 @@ class LedgerCallback(NotKept, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write what a trial told before its process ended, or that it died."""
         told = (trial.last_result or {}).get("error")
-        death = _death(trial)
+        found = _death(trial)
         if self._hangs(trial):
             message = f"budget.trial_hours: {self._trial_hours:g} are over, and no epoch ended."
-            death |= {"type": TIMEOUT, "message": message}
-        self._end(trial, "failed", told or death)
+            found |= {"type": TIMEOUT, "message": message}
+        self._end(trial, "failed", told or found)
 
     def _end(self, trial: Any, state: State, error: Mapping[str, str] | None) -> None:
         one = self._wanted(trial)
@@ -219,10 +219,7 @@ class LedgerCallback(NotKept, tune.Callback):
 def _death(trial: Any) -> dict[str, str]:
     """Return what Ray wrote of the death of a trial's process."""
     file = Path(trial.error_file) if trial.error_file else None
-    text = file.read_text(encoding="utf-8", errors="replace") if file and file.exists() else ""
-    last = text.rpartition("Failure #")[2].splitlines()[1:]
-    message = next((line.strip() for line in last if line.strip()), "out of memory?")
-    return {"type": DIED, "message": message, "traceback": text}
+    return death(file.read_text("utf-8", errors="replace") if file and file.exists() else "")
 
 
 def scheduler_of(sweep: Sweep, *, ledger: Ledger, epochs: int, mode: str) -> TrialScheduler:

@@ -23,7 +23,6 @@ TRIAL = "trial"  # what Ray calls the trial function with is a trial of ours und
 STATE = "training.safetensors"
 OWN = ".recbole-llm-ray"
 HANGS = 2  # times its hours, after which the process of a trial is ended
-KEPT = 4  # states of a trial; one that waits may begin from the state of another that went on
 
 
 class TrialFailedError(RecBoleLLMError):
@@ -145,6 +144,7 @@ def run_on_ray(
     from ray import tune
 
     from recbole_llm.sweep.ray_parts import LedgerCallback, Limits, RaySearcher, scheduler_of
+    from recbole_llm.sweep.states import States
 
     is_pbt = sweep.scheduler.kind == "pbt"
     trainable = tune.with_resources(
@@ -179,8 +179,7 @@ def run_on_ray(
             name="ray",
             storage_path=str(folder.resolve()),
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT) if is_pbt else None,
-            callbacks=[callback],
+            callbacks=[callback, *([States()] if is_pbt else [])],
             stop=limits,
             verbose=0,
         ),

@@ -120,7 +120,8 @@ def read_tensors(
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Cloned, since a tensor of the file changes with whatever is written over the file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RunDirError(
             f"{path}: not a safetensors file, or cut off ({error}). RecBole's .pth files are "

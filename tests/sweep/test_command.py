@@ -12,7 +12,7 @@ from recbole_llm.bench.checks import check_suite
 from recbole_llm.cli import main
 from recbole_llm.cluster import require_room
 from recbole_llm.errors import RequestError
-from recbole_llm.job import Job
+from recbole_llm.job import Job, Outcome
 from recbole_llm.sweep.outcome import Winner, run_winner
 
 pytestmark = pytest.mark.usefixtures("without_ray")
@@ -95,6 +95,34 @@ def test_trials_and_the_winner_have_the_gpus_that_were_asked_for(
             one, Winner("t", {}, {}, {}), use_gpu=search.gpus > 0, executor=executor, **parts
         )
     assert [job.settings["use_gpu"] for job in heard] == [share > 0] * 2
+
+
+def test_a_winner_with_other_settings_is_tested_anew(sweep, tmp_path) -> None:
+    """A trial of population-based training keeps its name; its best point may change."""
+
+    def executor(jobs):
+        for seed, job in jobs:
+            heard.append((seed, job.settings["dropout_prob"]))
+            result = {"settings": job.settings, "test_result": {"ndcg@3": 0.5}}
+            yield seed, Outcome(result, None, None, 1.0)
+
+    heard: list[tuple[int, float]] = []
+    parts = {"folder": tmp_path, "work": tmp_path, "data_path": None, "say": print}
+    for dropout in (0.1, 0.1, 0.2):
+        winner = Winner("t", {"dropout_prob": dropout}, {}, {})
+        found = run_winner(sweep(), winner, use_gpu=False, executor=executor, **parts)
+        assert {one["settings"]["dropout_prob"] for one in found.values()} == {dropout}
+    assert heard == [(1, 0.1), (2, 0.1), (1, 0.2), (2, 0.2)]
+
+
+def test_settings_that_another_sweep_chose_are_not_written_over(tune, write_sweep) -> None:
+    best = write_sweep().parent / "best" / "LLMInterestLSTM@toy.yaml"
+    best.parent.mkdir()
+    for about in ("Chosen by the sweep toy2 on validation", "By hand."):
+        best.write_text(f"about: {about}\n")
+        code, _, err = tune(write_sweep())
+        assert code == 2 and f"{best}: is there, and was not written by the sweep toy" in err
+    assert not RESULTS.exists()
 
 
 @pytest.mark.parametrize(("gpus", "is_told"), [(0.5, True), (None, True), (0.0, False)])

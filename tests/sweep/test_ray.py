@@ -214,7 +214,21 @@ def test_hours_stop_what_runs(sweep, run, monkeypatch) -> None:
     assert all(one.curve and one.best is not None for one in trials)
 
 
-def test_population_based_training_exchanges_settings_within_bounds(sweep, run, runner) -> None:
+def test_population_based_training_exchanges_settings_within_bounds(
+    sweep, run, runner, monkeypatch
+) -> None:
+    """By states of training, which go when no trial can begin from them."""
+    from recbole_llm.sweep import states
+
+    kept: list[list[str]] = []
+    on_result = states.States.on_trial_result
+
+    def heard(self, iteration, trials, trial, result, **info) -> None:
+        on_result(self, iteration, trials, trial, result, **info)
+        kept.append(sorted(one.name for one in Path(trial.path).glob("checkpoint_*")))
+
+    monkeypatch.setattr(states.States, "on_trial_result", heard)
+    monkeypatch.setattr(states, "KEPT", 1)
     space = {
         "learning_rate": {"loguniform": [1e-4, 1e-1]},
         "dropout_prob": {"uniform": [0.0, 0.5]},
@@ -231,6 +245,7 @@ def test_population_based_training_exchanges_settings_within_bounds(sweep, run, 
     assert {point["item_noise"] for point in changes} <= {0.0, 0.1, 0.2}
     assert all(0.0 <= point["dropout_prob"] <= 0.5 for point in changes)
     assert not Path("work/.recbole-llm-ray").exists()  # no checkpoint is left
+    assert ["checkpoint_000000"] in kept and "checkpoint_000000" not in kept[-1]
 
 
 def test_a_full_disk_budget_ends_the_sweep_and_loses_nothing(sweep, run, runner) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,18 @@ def test_other_data_does_not_go_on_with_these_trials(tune, write_sweep, toy_data
     (RESULTS / "sweep.json").write_text(json.dumps(facts))
     code, _, err = tune(file, "--resume")
     assert code == 0 and "says nothing of the data; is it what it was?" in err
+
+
+@pytest.mark.slow
+def test_other_vectors_do_not_go_on_with_these_trials(tune, write_sweep) -> None:
+    np.save("img.npy", np.eye(9, dtype=np.float32))
+    Path("img.ids").write_text("".join(f"i{k}\n" for k in range(9)))
+    image = {"item_features": ["image"], "modalities": {"image": "img.npy"}, "epochs": 1}
+    file = write_sweep(settings=image, budget={"trials": 1}, finalists={"top": 1, "seeds": [1]})
+    assert tune(file)[0] == 0
+    np.save("img.npy", 2 * np.eye(9, dtype=np.float32))
+    code, _, err = tune(file, "--resume")
+    assert code == 2 and "toy.yaml: image.npy changed since the trials in" in err
 
 
 @pytest.mark.slow

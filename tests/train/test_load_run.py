@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from recbole_llm import load_run, run_recbole
 from recbole_llm.errors import RunDirError
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS
-from recbole_llm.train.checkpoints import FORMAT
+from recbole_llm.train.checkpoints import FORMAT, read_tensors, write_tensors
 from recbole_llm.train.trainer import InterestTrainer
 
 
@@ -100,6 +100,18 @@ def test_weights_trained_on_other_vectors_are_not_loaded(toy) -> None:
     edit(run_dir, settings=stored["settings"] | {"text_prompt": "a film: "})
     with pytest.raises(RunDirError, match="vectors of other texts, or of another encoder"):
         load_run(run_dir)
+
+
+def test_what_was_read_does_not_change_with_its_file(tmp_path) -> None:
+    """Ray writes over states that a trial of population-based training began from."""
+    path, options = tmp_path / "x", {"kind": "x", "fields": {}, "device": torch.device("cpu")}
+    write_tensors(path, {"a": torch.ones(3)}, about={"format": "x"})
+    tensors, _ = read_tensors(path, **options)
+    with path.open("r+b") as file:
+        file.seek(-12, 2)
+        file.write(bytes(12))
+    assert tensors["a"].tolist() == [1, 1, 1]
+    assert read_tensors(path, **options)[0]["a"].tolist() == [0, 0, 0]
 
 
 def test_a_run_does_not_say_which_code_is_trusted(toy) -> None:

@@ -154,6 +154,8 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:
         if not given.get(name, "1").isdecimal():
             dashes = "-" if name == "k" else "--"
             problems.append(f"{dashes}{name}: must be {what}, received {given[name]!r}.")
+    if "k" in given and "event" not in given:
+        problems.append("-k: is the length of the lists of --event.")
     if problems:
         raise RequestError(all_problems(PLACE, problems))
     return run, given, chosen

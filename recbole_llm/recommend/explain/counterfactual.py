@@ -76,7 +76,12 @@ class Case:
             problems.append(unknown_name("item", item, recommender.items[1:], list_known=False))
         if problems:
             raise RequestError(all_problems("explain", problems))
-        self.item = recommender.requests.rows[item or self.relist(self.rows, k=1)[0].item]
+        if item is None:
+            first = self.relist(self.rows, k=1)
+            if not first:
+                raise RequestError("explain: all items are in the history. Name one by --item.")
+            item = first[0].item
+        self.item = recommender.requests.rows[item]
         average = recommender.table[1:].mean(0, keepdim=True)
         self._table = torch.cat([recommender.table, average])  # row N is an average item
         self._is_candidate = self._candidates()

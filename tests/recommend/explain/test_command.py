@@ -54,6 +54,7 @@ def test_json_has_all_that_was_asked_for(trained, recommender, capsys, shop) -> 
         (["RUN", "--user=u1", "--event=0"], ["--event: must be 1 to 7"]),
         (["RUN", "--user=u1", "--instead=j3"], ["unknown item 'j3'"]),
         (["RUN", "--user=u1", "--event=1", "-k=99"], ["k: must be 1 to 45"]),
+        (["RUN", "--user=u1", "-k=3"], ["-k: is the length of the lists of --event"]),
         (["RUN", "--usr=u1"], ["unknown option '--usr'"]),
     ],
 )

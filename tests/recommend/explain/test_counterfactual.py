@@ -91,6 +91,13 @@ def test_the_first_recommended_item_is_explained(recommender) -> None:
     assert recommender.items[case.item] == first.item and case.standing().rank == 1
 
 
+def test_who_has_met_all_items_must_name_one(recommender) -> None:
+    everything = Request(history=tuple(recommender.items[1:]))
+    with pytest.raises(RequestError, match=r"all items are in the history\. Name one by --item"):
+        Case(recommender, everything)
+    assert Case(recommender, everything, "i9").standing().rank == 1
+
+
 def test_a_list_after_another_history(recommender, shop) -> None:
     met = shop.history("u5")
     case = Case(recommender, Request(user="u5"))

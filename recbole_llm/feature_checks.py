@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -231,12 +232,18 @@ def classifier_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems + _label_problems(settings, modes=modes)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _label_problems(settings: Mapping[str, Any], *, modes: set[Any]) -> list[str]:
     """Return where labels are made in no way, in two, or of a column that is needed for itself."""
     problems = []
     threshold, args = settings.get("threshold"), settings["eval_args"]
     if threshold is not None and not (isinstance(threshold, Mapping) and len(threshold) == 1):
         problems.append(f"threshold: must be one column and its value, received {threshold!r}.")
+    elif threshold is not None and not all(map(_is_number, threshold.values())):
+        problems.append(f"threshold: must be a number, as {{rating: 4}}; received {threshold!r}.")
     needed = {settings.get(f"{name}_FIELD") for name in ("USER_ID", "ITEM_ID", "TIME")}
     if isinstance(threshold, Mapping) and needed & set(threshold):
         problems.append(

@@ -165,6 +165,12 @@ class RerankedRun:
         _require_unseen(str(run_dir), loaders, by=str(by), known=known)
         field = dataset.iid_field
         number = {token: at for at, token in enumerate(catalogue.field2id_token[field])}
+        unknown = [token for token in dataset.field2id_token[field] if token not in number]
+        if unknown:
+            raise RequestError(
+                f"{PLACE}: {by} lacks {len(unknown)} items of {run_dir}, as {str(unknown[0])!r}. "
+                "Train both with the same load_col."
+            )
         items = torch.tensor([number[token] for token in dataset.field2id_token[field]])
         parts = dict(zip(("train", "valid", "test"), loaders, strict=True))
         its = {"run": str(run_dir), "result": result, "config": config, "model": model, **parts}

@@ -69,6 +69,13 @@ class PurchaseDataset(ExactOrder, Dataset):
                     f"threshold: {known} It must be a column of the .inter file that is loaded."
                 )
         super()._set_label_by_threshold()
+        if self.config["threshold"] and self.inter_feat[self.label_field].nunique() == 1:
+            is_bought = self.inter_feat[self.label_field].iloc[0] > 0
+            raise DataError(
+                f"threshold: by {self.config['threshold']} {'all' if is_bought else 'none'} of "
+                f"{len(self.inter_feat)} rows of {self.dataset_path} are bought, so that nothing "
+                "can be learned. Choose another value."
+            )
         modes = set(self.config["eval_args"]["mode"].values())
         draws = self.config["train_neg_sample_args"]["distribution"] != "none"
         if self.label_field not in self.inter_feat and ("labeled" in modes or not draws):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_llm.errors import RequestError
+
 
 class TargetWeights(nn.Module):
     """Inverse propensities of targets: how much rarer than the most popular item they are met.
@@ -22,6 +24,9 @@ class TargetWeights(nn.Module):
         power: 0 weighs all alike.
         clip: The lower bound of a propensity; 0 is none.
         is_self_normalised: Whether a batch's weights are divided by their mean.
+
+    Raises:
+        RequestError: If the weight of a rare item is not finite.
     """
 
     of_item: Tensor
@@ -32,6 +37,11 @@ class TargetWeights(nn.Module):
         super().__init__()
         share = counts.clamp(min=1).float() / counts.max().clamp(min=1)
         weights = share.pow(power).clamp(min=clip).reciprocal()
+        if not weights.isfinite().all():
+            raise RequestError(
+                f"propensity_power: by {power:g} rare items would count without end. Lower it, or "
+                f"set propensity_clip above {clip:g}."
+            )
         self.register_buffer("of_item", weights, persistent=False)
         self.is_self_normalised = is_self_normalised
 

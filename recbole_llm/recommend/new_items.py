@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from recbole_llm.atomic import read_atomic
+from recbole_llm.data.columns import require_ids
 from recbole_llm.errors import DataError
 from recbole_llm.recommend.catalogue import TextTreatment
 from recbole_llm.settings import Settings
 from recbole_llm.text.items import read_item_texts
 
 logger = logging.getLogger(__name__)
+PADDING = "[PAD]"  # the name of row 0 in RecBole's catalogues
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,16 @@ def read_new_items(
         treatment: What the run made its texts of.
 
     Raises:
-        DataError: If the file or a column is missing, or a new item has no text.
+        DataError: If the file or a column is missing, or a new item has no id or no text.
     """
     settings = Settings.from_config(config)
     field, separator = config["ITEM_ID_FIELD"], config["field_separator"]
     encoding = config.get("encoding")  # a setting that is unset is not in a file of settings
     table = read_atomic(path, columns=[field], separator=separator, encoding=encoding)
+    require_ids(table, field)
     found = list(dict.fromkeys(table.columns[field]))
+    if PADDING in found:
+        raise DataError(f"{path}: {PADDING!r} is RecBole's padding. Give the item another id.")
     ids = [item for item in found if item not in known]
     if len(ids) < len(found):
         logger.warning(

@@ -10,7 +10,7 @@ import pytest
 from recbole_llm.build import create_dataset
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.dataset import InterestDataset
-from recbole_llm.errors import DataError
+from recbole_llm.errors import DataError, RequestError
 
 HEAD = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 ROWS = [f"u{user}\ti{item}\t{item}\t{user + 3 * item}" for user in range(3) for item in range(4)]
@@ -103,3 +103,17 @@ def test_histories_of_the_classifier_hold_earlier_events(folder, precision) -> N
         ):
             earlier = [names[one] for one in history[:length]]
             assert earlier == [f"i{k}" for k in range(int(names[item][1:]))]
+
+
+@pytest.mark.parametrize("value", ["high", float("nan"), [4], None, True])
+def test_a_threshold_is_a_number(folder, value) -> None:
+    settings = {"data_path": str(folder), "threshold": {"rating": value}}
+    with pytest.raises(RequestError, match=r"threshold: must be a number, as \{rating: 4\}"):
+        LLMConfig("LLMInterestClassifier", "rated", None, settings)
+
+
+@pytest.mark.parametrize(("value", "words"), [(9, "none of 12 rows"), (0, "all of 12 rows")])
+def test_a_threshold_that_parts_nothing_is_refused(folder, value, words) -> None:
+    settings = {"data_path": str(folder), "threshold": {"rating": value}}
+    with pytest.raises(DataError, match=words):
+        create_dataset(LLMConfig("LLMInterestClassifier", "rated", None, settings))

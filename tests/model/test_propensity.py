@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from recbole_llm.errors import RequestError
 from recbole_llm.model import softmax
 from recbole_llm.model.losses import (
     BPR,
@@ -197,3 +198,9 @@ def test_a_loss_knows_no_adjustment(ring) -> None:
         for alpha in (0.0, 2.0)
     )
     assert plain.item() == lowered.item()
+
+
+def test_weights_without_end_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"propensity_power: by 50 .* propensity_clip above 0"):
+        weights_of(torch.tensor([0, 1, 1000]), power=50.0)
+    assert weights_of(torch.tensor([0, 1, 1000]), power=50.0, clip=0.1).of_item.max() == 10

@@ -58,6 +58,8 @@ def test_a_control_has_no_vector_for_a_new_text(trained) -> None:
     ("rows", "words"),
     [
         (["i1\tw1\tgoods"], "holds no new item"),
+        (["\tw1\tgoods"], "item:2: 1 rows have no item_id"),
+        (["[PAD]\tw1\tgoods"], "'.PAD.' is RecBole's padding"),
         (["new\t\t", "other\tw1\t"], "1 new items have no text: 'new'"),
     ],
 )

@@ -69,6 +69,7 @@ def train(tiny_bert, tmp_path_factory):
     ]
     (folder / "shop" / "shop.inter").write_text("\n".join(rows) + "\n")
     rows = ["item_id:token\ttitle:token_seq", *(f"i{k}\t{title}" for k, title in enumerate(TITLES))]
+    rows.append("alone\tnobody met it")
     (folder / "shop" / "shop.item").write_text("\n".join(rows) + "\n")
     done: dict[str, Path] = {}
 
@@ -178,6 +179,15 @@ def test_a_classifier_that_may_know_the_test_is_refused(train) -> None:
         RerankedRun.load(lists, by=other, top=4)
     assert "must not have learnt from the test" in str(refusal.value)
     assert "user_inter_num_interval: is '[2,inf)', and" in str(refusal.value)
+
+
+def test_a_catalogue_that_the_classifier_lacks_is_refused(train) -> None:
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title"]}
+    lists = train("LLMInterestLinear", load_col=columns)
+    with pytest.raises(
+        RequestError, match=r"lacks 1 items of .*, as .alone.\. Train both with the"
+    ):
+        RerankedRun.load(lists, by=train("LLMInterestClassifier"), top=4)
 
 
 def test_the_events_are_compared_whatever_the_settings_say(train) -> None:

@@ -129,7 +129,8 @@ def fit_partial(
         NonFiniteError: If a loss is not finite.
     """
     begin = time.perf_counter()
-    if not 0 <= replay < math.inf:
+    is_number = isinstance(replay, int | float) and not isinstance(replay, bool)
+    if not (is_number and 0 <= replay < math.inf):
         raise RequestError(f"replay: must be a number from 0 on, received {replay!r}.")
     if epochs == 0:
         raise RequestError("epochs: must be 1 or more, received 0.")

@@ -84,6 +84,8 @@ def test_a_missing_column_is_named(ring_run, tmp_path) -> None:
         ({"learning_rate": -1.0}, "learning_rate: .*received -1.0"),
         ({"train_batch_size": 0}, "train_batch_size: .*received 0"),
         ({"replay": -1}, "replay: must be a number from 0 on, received -1"),
+        ({"replay": "x"}, "replay: must be a number from 0 on, received 'x'"),
+        ({"replay": True}, "replay: must be a number from 0 on, received True"),
         ({"replay": float("nan")}, "replay: must be a number from 0 on, received nan"),
         ({"items": "new.item"}, "the run reads no text, without which a new item is nothing"),
     ],

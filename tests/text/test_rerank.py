@@ -185,7 +185,7 @@ def test_a_catalogue_that_the_classifier_lacks_is_refused(train) -> None:
     columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title"]}
     lists = train("LLMInterestLinear", load_col=columns)
     with pytest.raises(
-        RequestError, match=r"lacks 1 items of .*, as .alone.\. Train both with the"
+        RequestError, match=r"lacks 1 items of .*, as .alone.\. Train"
     ):
         RerankedRun.load(lists, by=train("LLMInterestClassifier"), top=4)
 

@@ -184,9 +184,7 @@ def test_a_classifier_that_may_know_the_test_is_refused(train) -> None:
 def test_a_catalogue_that_the_classifier_lacks_is_refused(train) -> None:
     columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title"]}
     lists = train("LLMInterestLinear", load_col=columns)
-    with pytest.raises(
-        RequestError, match=r"lacks 1 items of .*, as .alone.\. Train"
-    ):
+    with pytest.raises(RequestError, match=r"lacks 1 items of .*, as .alone.\. Train"):
         RerankedRun.load(lists, by=train("LLMInterestClassifier"), top=4)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+
+from recbole_llm.cluster import COLOUR
 
 LOST = {
     "type": "TrialLost",
@@ -17,9 +18,6 @@ WORDS = (
     "out of memory", "can't allocate memory", "cuda error", "cublas_status", "cudnn_status",
     "no space left", "quota exceeded",
 )  # fmt: skip
-
-
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def death(text: str) -> dict[str, str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +42,35 @@ def refuse_too_many(nproc: int, config: LLMConfig) -> None:
             "nproc: several processes share windows; benchmark_filename brings histories of its "
             "own, which are trained as prefixes. Use one process."
         )
-    num_gpus = torch.cuda.device_count()
-    if config["device"].type == "cuda" and nproc > num_gpus:
+    gpus_of(config, nproc)
+
+
+def gpus_of(config: LLMConfig, nproc: int) -> list[str]:
+    """Return a GPU for each process, of those that ``gpu_id`` names; none on the CPU.
+
+    Its default names the first ones.
+
+    Raises:
+        RequestError: If it names, or the machine has, too few.
+    """
+    if config["device"].type != "cuda":
+        return []
+    there = [str(number) for number in range(torch.cuda.device_count())]
+    named = [one.strip() for one in config["gpu_id"].split(",")]
+    gpus = [one for one in dict.fromkeys(there if named == ["0"] else named) if one in there]
+    if len(gpus) < nproc:
         raise RequestError(
-            f"nproc: {nproc} processes need as many GPUs; {num_gpus} can be seen. "
-            "--use_gpu=False trains on the CPU."
+            f"nproc: {nproc} processes need as many GPUs; gpu_id names {', '.join(named)}, and "
+            f"{len(there)} can be seen. --use_gpu=False trains on the CPU."
         )
+    return gpus[:nproc]
 
 
 def run_in_processes(
     run_dir: Path,
     *,
     size: int,
+    gpus: Sequence[str],
     saved: bool,
     trust_remote_code: bool,
     changes: Mapping[str, Any],
@@ -64,6 +80,7 @@ def run_in_processes(
     Args:
         run_dir: The directory.
         size: Number of processes.
+        gpus: The GPU of each, or none.
         saved: Whether the best epoch is kept and tested.
         trust_remote_code: Whether an encoder that runs code of its own may do so.
         changes: Settings that differ from the directory's.
@@ -75,7 +92,7 @@ def run_in_processes(
 
     problems = mp.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        how = (size, saved, trust_remote_code, dict(changes))
+        how = (size, list(gpus), saved, trust_remote_code, dict(changes))
         request = (str(run_dir), *how, f"{folder}/meet", problems)
         children: Any = mp.spawn(_work, args=request, nprocs=size, join=False)  # type: ignore
         try:
@@ -101,6 +118,7 @@ def _work(
     rank: int,
     run_dir: str,
     size: int,
+    gpus: list[str],
     saved: bool,
     trust_remote_code: bool,
     changes: dict[str, Any],
@@ -115,14 +133,14 @@ def _work(
     try:
         if rank > 0:
             changes |= {"show_progress": False, "log_wandb": False}
-        if torch.cuda.is_available():
-            changes["gpu_id"] = str(rank)
+        if gpus:
+            changes["gpu_id"] = gpus[rank]
         config = stored_run(Path(run_dir)).config(trust_remote_code=trust_remote_code, **changes)
         on_gpu = config["device"].type == "cuda"
         if on_gpu:
             torch.cuda.set_device(config["device"])
         else:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+            torch.set_num_threads(max(1, torch.get_num_threads() // size))
         with joined(rank=rank, size=size, meeting_point=Path(meeting_point), on_gpu=on_gpu):
             if rank > 0:
                 compat.no_tensorboard()

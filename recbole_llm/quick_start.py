@@ -22,7 +22,7 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file, described_datasets
 from recbole_llm.errors import RequestError, RunDirError, did_you_mean
 from recbole_llm.files import write_json
-from recbole_llm.launch import refuse_too_many, run_in_processes
+from recbole_llm.launch import gpus_of, refuse_too_many, run_in_processes
 from recbole_llm.log import no_log, run_log
 from recbole_llm.provenance import data_sha256, more_sha256, provenance
 from recbole_llm.ranks import write_ranks
@@ -99,6 +99,7 @@ def run_recbole(
     if nproc > 1:
         trusted, changes = bool(config["trust_remote_code"]), free(config)
         how: dict[str, Any] = {"trust_remote_code": trusted, "changes": changes}
+        how["gpus"] = gpus_of(config, nproc)
         try:
             result = run_in_processes(run_dir, size=nproc, saved=saved, **how)
         except KeyboardInterrupt:

@@ -27,8 +27,9 @@ def info_nce(states: Tensor, *, positive: Tensor, negative: Tensor, temperature:
         negative: Whether the other is to be far, ``(Q, Q)``.
         temperature: Divides the cosines.
     """
-    states = functional.normalize(states.float(), dim=-1)
-    scores = (states @ states.T).float() / temperature  # (Q, Q)
+    with torch.autocast(states.device.type, enabled=False):
+        states = functional.normalize(states.float(), dim=-1)
+        scores = states @ states.T / temperature  # (Q, Q)
     others = scores.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)  # (Q, 1)
     losses = functional.softplus(others - scores) * positive
     number = positive.sum(1)

@@ -229,7 +229,7 @@ class BinaryCrossEntropy(SampledLoss):
     ) -> Tensor:
         """Return the mean over the target and the negatives that count."""
         num_items = len(self.negatives.probability) - 1
-        rate = min(1.0, len(drawn.ids) / (num_items - 1))
+        rate = min(1.0, len(drawn.ids) / max(1, num_items - 1))
         power = rate * (self.calibration * (1 - 1 / rate) + 1 / rate)
         counts = ~drawn.are_of(targets)  # (P, K)
         positive, negative = positive + self.bias, negative + self.bias

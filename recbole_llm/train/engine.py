@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,11 @@ from recbole_llm.train.world import current_world
 NO_ROOM = (
     "Set a smaller train_batch_size, whose steps gradient_accumulation_steps keeps, and with "
     "text_tuning text_checkpointing: true."
+)
+
+NEVER_WARM = (
+    "warmup_steps: {warmup} are all of the {total} steps of this training or more, so that the "
+    "learning rate never reaches learning_rate."
 )
 
 
@@ -115,6 +122,8 @@ class Engine(SafeTrainer):
             "warmup": settings.warmup_steps,
             "total": self.epochs * -(-num_batches // accumulation),
         }
+        if schedule["warmup"] >= schedule["total"]:
+            self.logger.warning(NEVER_WARM.format(**schedule))
         scales = self.enable_scaler or (
             self.enable_amp and amp_dtype(self.device.type) is torch.float16
         )
@@ -161,10 +170,13 @@ class Engine(SafeTrainer):
             self._keep_state(epoch_idx)
         self.model.train()
         total = 0.0
-        for place, batch in enumerate(self._with_bar(train_data, epoch_idx, show_progress)):
+        batches = self._with_bar(train_data, epoch_idx, show_progress)
+        shared = with_shares(batches, accumulation=self.steps.accumulation)
+        for place, (batch, share) in enumerate(shared):
             self._place = f"epoch {epoch_idx}, batch {place}"
+            where = {"place": place, "num_batches": len(train_data)}
             try:
-                total += self._train_batch(batch, place=place, num_batches=len(train_data))
+                total += self._train_batch(batch, share=share, **where)
             except Exception as error:
                 if (known := self._known(error)) is None:
                     raise
@@ -186,10 +198,10 @@ class Engine(SafeTrainer):
             )
         return None
 
-    def _train_batch(self, batch: Any, *, place: int, num_batches: int) -> float:
+    def _train_batch(self, batch: Any, *, share: float, place: int, num_batches: int) -> float:
         """Add a batch's gradients and return its loss."""
         with torch.autocast(self.device.type, amp_dtype(self.device.type), enabled=self.enable_amp):
-            loss = self._loss(batch.to(self.device))
+            loss = self._loss(batch.to(self.device)) * share
         self._check_nan(loss)
         self.steps.backward(loss, batch=place, num_batches=num_batches)
         return float(loss.item())
@@ -209,6 +221,18 @@ class Engine(SafeTrainer):
     def _averaged(self) -> AbstractContextManager[None]:
         average = None if self.steps is None else self.steps.average
         return average.in_place() if average else nullcontext()
+
+
+def with_shares(batches: Iterable[Any], *, accumulation: int) -> Iterator[tuple[Any, float]]:
+    """Yield batches with what their losses, means over cases, count for in a step of several.
+
+    So the last batch of an epoch, which is smaller, weighs as its cases do. Windows know their own.
+    """
+    left = iter(batches)
+    while step := list(islice(left, accumulation)):
+        sizes = [1 if isinstance(batch, WindowBatch) else len(batch) for batch in step]
+        for batch, size in zip(step, sizes, strict=True):
+            yield batch, size * len(step) / sum(sizes)
 
 
 class BatchLoss(nn.Module):

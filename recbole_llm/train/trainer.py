@@ -91,6 +91,7 @@ class InterestTrainer(Engine, Trainer):
 
     def _windows(self, train_data: Any) -> TrainDataLoader | WindowSampler:
         if isinstance(train_data, WindowSampler):
+            train_data.target_weights = self._shared_weights()
             return train_data
         if Settings.from_config(self.config).training == "prefixes":
             return train_data
@@ -107,7 +108,7 @@ class InterestTrainer(Engine, Trainer):
     def _shared_weights(self) -> Tensor | None:
         """Return what items count for as targets where losses are divided by the sum of it."""
         weights: Any = getattr(self.model, "target_weights", None)
-        return weights.of_item.cpu() if weights and weights.is_self_normalised else None
+        return weights.of_item.cpu().double() if weights and weights.is_self_normalised else None
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         if isinstance(train_data, WindowSampler):

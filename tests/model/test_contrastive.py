@@ -88,6 +88,19 @@ def test_gradients_are_finite_where_there_are_no_negatives() -> None:
     assert torch.isfinite(one.grad).all()
 
 
+def test_the_gradient_is_as_exact_where_precision_is_mixed() -> None:
+    torch.manual_seed(0)
+    states, ids = torch.randn(32, 16), torch.arange(32)
+    found = []
+    for enabled in (False, True):
+        mine = states.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = contrast_targets(mine, users=ids, targets=ids % 8, temperature=0.05)
+        loss.backward()
+        found.append(mine.grad)
+    assert torch.allclose(*found, rtol=1e-4, atol=1e-7)
+
+
 def test_at_most_so_many_interests_are_compared(monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(contrastive, "MAX_INTERESTS", 3)

@@ -25,6 +25,15 @@ def test_batches_and_histories_of_one(toy, model: str, training: str) -> None:
     assert 0 <= result["test_result"]["ndcg@3"] <= 1
 
 
+@pytest.mark.parametrize("loss", ["CE", "SCE", "BCE", "GBCE", "BPR", "MSE"])
+def test_a_catalogue_of_one_item(write_dataset, small, loss: str) -> None:
+    events = [(f"u{user}", "i0", float(k)) for user in range(4) for k in range(4)]
+    own = {"data_path": str(write_dataset(events)), "loss_type": loss, "epochs": 1, "topk": [1]}
+    own |= {"valid_metric": "NDCG@1"}
+    result = run_recbole("LLMInterestLinear", "toy", config_dict={**small, **own})
+    assert result["test_result"]["ndcg@1"] == 1
+
+
 def test_a_split_may_leave_the_test_out(toy) -> None:
     own = {"eval_args": {"split": {"LS": "valid_only"}}, "epochs": 1}
     result = run_recbole("LLMInterestLinear", "toy", config_dict={**toy, **own})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,16 +73,24 @@ def test_the_settings_of_training_reach_it(toy, monkeypatch, trainers, amp: bool
     assert precisions == [torch.bfloat16 if amp else torch.float32] * 9
 
 
-def test_the_step_of_small_batches_is_that_of_a_large_one(write_dataset, small, trainers) -> None:
-    """Though histories are of other lengths, so that a batch has more targets than another."""
+@pytest.mark.parametrize(
+    ("name", "training"), [(NAME, "all_positions"), (NAME, "prefixes"), ("GRU4Rec", "prefixes")]
+)
+def test_the_step_of_small_batches_is_that_of_a_large_one(
+    write_dataset, small, trainers, name: str, training: str
+) -> None:
+    """Though a batch has more targets than another, and the last fewer cases than others."""
     events = [(f"u{user}", f"i{(user + k) % 9}", k) for user in range(12) for k in range(4 + user)]
     settings = {
         **small, "data_path": str(write_dataset(events)), "item_features": "id", "epochs": 1,
         "learner": "sgd", "learning_rate": 1.0, "enable_amp": False, "dropout_prob": 0.0,
+        "training": training, "train_neg_sample_args": None,
     }  # fmt: skip
+    if name != NAME:
+        del settings["item_features"]
     for batches in ({"train_batch_size": 100}, {"train_batch_size": 5}):
         more = {"gradient_accumulation_steps": 100, "MAX_ITEM_LIST_LENGTH": 30, **batches}
-        run_recbole(NAME, "toy", config_dict=settings | more, saved=False)
+        run_recbole(name, "toy", config_dict=settings | more, saved=False)
     one, other = (weights_of(trainer.model) for trainer in trainers)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
 
@@ -95,6 +104,13 @@ def test_gradients_are_scaled_in_float16_alone(toy, monkeypatch, amp: bool, dtyp
     model = build_model(config, prepare(config)[1])
     steps = trainer_class(config)(config, model)._build_steps(1)
     assert steps.scaler.is_enabled() == (amp and dtype == "float16")
+
+
+def test_a_warm_up_longer_than_the_training_is_warned_of(toy) -> None:
+    for steps, is_warned_of in ((5, False), (6, True)):  # of six
+        run_dir = run_recbole(NAME, "toy", config_dict=toy | {"warmup_steps": steps})["run_dir"]
+        log = next(Path(run_dir).glob("*.log")).read_text()
+        assert ("warmup_steps: 6 are all of the 6 steps" in log) == is_warned_of
 
 
 @pytest.mark.parametrize("saved", [True, False])

@@ -24,6 +24,7 @@ from recbole_llm.build import trainer_class
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.batches import WindowBatch
 from recbole_llm.errors import RecBoleLLMError, RequestError
+from recbole_llm.launch import _work, gpus_of
 from recbole_llm.quick_start import _open_run_dir
 from recbole_llm.resume import stored_run
 from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS
@@ -134,6 +135,43 @@ def test_several_processes_are_refused_where_they_cannot_be(toy) -> None:
         run_recbole("LLMInterestLSTM", "toy", config_dict=own, nproc=2)
     with pytest.raises(RequestError, match="nproc: must be at least 1, received 0"):
         run_recbole("LLMInterestLSTM", "toy", config_dict=toy, nproc=0)
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "expected"), [("0", ["0", "1"]), ("2,3", ["2", "3"]), ("3, 1, 2", ["3", "1"])]
+)
+def test_processes_are_on_the_gpus_that_are_named(monkeypatch, gpu_id, expected) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    config: Any = {"device": torch.device("cuda", 0), "gpu_id": gpu_id}
+    assert gpus_of(config, 2) == expected
+
+
+@pytest.mark.parametrize(("gpu_id", "nproc"), [("2", 2), ("2,2", 2), ("2,7", 2), ("0", 5)])
+def test_too_few_gpus_are_refused(monkeypatch, gpu_id, nproc) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    config: Any = {"device": torch.device("cuda", 0), "gpu_id": gpu_id}
+    with pytest.raises(RequestError, match=f"{nproc} processes need as many GPUs; gpu_id names"):
+        gpus_of(config, nproc)
+
+
+@pytest.mark.parametrize(("gpus", "gpu_id"), [([], None), (["2", "3"], "3")])
+def test_a_process_has_its_gpu_and_its_share_of_the_threads(monkeypatch, gpus, gpu_id) -> None:
+    asked, threads, problems = [], [], []
+
+    def config(**changes: Any) -> dict[str, Any]:
+        asked.append(changes.get("gpu_id"))
+        return {"device": torch.device("cpu")}
+
+    def stop(**_: Any) -> None:
+        raise RequestError("far enough")
+
+    monkeypatch.setattr("recbole_llm.resume.stored_run", lambda _: SimpleNamespace(config=config))
+    monkeypatch.setattr("recbole_llm.train.world.joined", stop)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 6)  # as OMP_NUM_THREADS may say
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    with pytest.raises(SystemExit):
+        _work(1, "run", 2, gpus, True, False, {}, "meet", SimpleNamespace(put=problems.append))
+    assert (asked, threads, problems) == ([gpu_id], [3], [("RequestError", "far enough")])
 
 
 @pytest.mark.slow

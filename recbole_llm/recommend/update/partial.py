@@ -44,6 +44,7 @@ FEW_TARGETS = (
     "or wait for more events, or set a lower learning_rate or a higher replay."
 )
 UNEVALUATED = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}  # need no data
+FROM_THE_FIRST = {"warmup_steps": 0}  # an update may have fewer steps than a run's warm-up
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def fit_partial(
         out: The new directory; one beside the old run's by default.
         epochs: Passes over the new events.
         replay: Old targets for each new one, drawn anew each epoch; 0 replays none.
-        learning_rate: As the run's was by default, with a new optimizer.
+        learning_rate: As the run's was by default, with a new optimizer and no warm-up.
         train_batch_size: Windows a batch; as the run's by default.
         seed: Of dropout, order and replay; the run's by default.
         trust_remote_code: Whether a text encoder that runs code of its own may do so again.
@@ -139,8 +140,9 @@ def fit_partial(
     given = {"learning_rate": learning_rate, "train_batch_size": train_batch_size, "seed": seed}
     changes = {key: value for key, value in given.items() if value is not None}
     config = stored.settings_here(
-        trust_remote_code=trust_remote_code, epochs=epochs, **changes, **UNEVALUATED
-    )
+        trust_remote_code=trust_remote_code, epochs=epochs, **changes, **UNEVALUATED,
+        **FROM_THE_FIRST,
+    )  # fmt: skip
     files = {"inter": Path(inter)} | ({} if items is None else {"items": Path(items)})
     update = _update(stored, files, config=config, replay=replay)
     windows = update.windows()

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from recbole_llm import LLMConfig, Recommender, fit_partial, load_run, run_recbole
+from recbole_llm.data.replay import ReplaySampler
 from recbole_llm.errors import RequestError, RunDirError
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
 from recbole_llm.recommend.requests import Request
 from recbole_llm.recommend.trajectory.atlas import Atlas
 from recbole_llm.recommend.update.grown import with_items
-from recbole_llm.run_dir import WEIGHTS
+from recbole_llm.run_dir import CONFIG, WEIGHTS
 
 NEW_ITEM = "item_id:token\ttitle:token_seq\tkind:token_seq\nj1\tw1 w2 the w3\tgoods\n"
 
@@ -94,6 +95,38 @@ def test_of_few_events_there_is_a_warning(
     assert "targets are new" not in caplog.text
     fit_partial(ring_run, write_events(ring_world.turns()[:30]), out=tmp_path / "few", epochs=1)
     assert "only 30 targets are new" in caplog.text and "keep the old run" in caplog.text
+
+
+def test_an_update_begins_with_the_whole_learning_rate(
+    ring_run, write_events, ring_world, tmp_path, caplog
+) -> None:
+    shutil.copytree(ring_run, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / CONFIG).read_text())
+    facts["settings"]["warmup_steps"] = 1000
+    (tmp_path / "run" / CONFIG).write_text(json.dumps(facts))
+    file = write_events(ring_world.turns()[:30])
+    for run, name in ((ring_run, "plain"), (tmp_path / "run", "warm")):
+        fit_partial(run, file, out=tmp_path / name, epochs=1)
+    plain, warm = ((tmp_path / name / WEIGHTS).read_bytes() for name in ("plain", "warm"))
+    assert plain == warm and "never reaches" not in caplog.text
+
+
+def test_accumulated_windows_of_an_update_weigh_as_in_training(
+    ring_run, write_events, ring_world, tmp_path, monkeypatch
+) -> None:
+    shutil.copytree(ring_run, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / CONFIG).read_text())
+    facts["settings"] |= {"propensity_weighting": "snips", "gradient_accumulation_steps": 4}
+    (tmp_path / "run" / CONFIG).write_text(json.dumps(facts))
+    seen: list[torch.Tensor] = []
+    weight = ReplaySampler._weight
+    monkeypatch.setattr(
+        ReplaySampler,
+        "_weight",
+        lambda self, t: seen.append(self.target_weights) or weight(self, t),
+    )
+    fit_partial(tmp_path / "run", write_events(ring_world.turns()), out=tmp_path / "out", epochs=1)
+    assert seen and all(one is not None and len(one) == 11 for one in seen)
 
 
 def test_without_a_name_the_new_run_is_beside_the_old(ring_run, ring_world, write_events) -> None:

@@ -29,6 +29,7 @@ from recbole_llm.bench.speeds import NAME, SPEEDS
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.encoders import text_encoder
 from recbole_llm.encode_command import item_file
+from recbole_llm.errors import in_one_line
 from recbole_llm.files import write_json
 from recbole_llm.settings import WORD_COUNTS, Settings
 from sections.process import provenance
@@ -86,6 +87,7 @@ def measure(encoders: Mapping[str, Encode], *, rounds: int) -> dict[str, float]:
     return {name: statistics.median(own) for name, own in seconds.items()}
 
 
+@in_one_line()
 def main() -> None:
     """Measure each dataset's encoders, print them, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -9,7 +9,7 @@ say in an ensemble.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from recbole_llm.bench.checks import check_suite
 from recbole_llm.bench.plan import Planned, plan
 from recbole_llm.bench.runner import run_folder
 from recbole_llm.ensemble import evaluate_ensemble
+from recbole_llm.errors import in_one_line
 from recbole_llm.files import write_json
 from recbole_llm.provenance import commit
 from recbole_llm.run_dir import WEIGHTS
@@ -55,12 +56,15 @@ def evaluated(name: str, runs: Sequence[Planned], *, by: str | None) -> dict[str
     }
 
 
+@in_one_line()
 def main() -> None:
     """Evaluate all, and write them."""
-    suite = Path(sys.argv[1])
-    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    _, specs = check_suite(suite, data_path=folder)
-    root = Path("results") / suite.stem
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", type=Path)
+    parser.add_argument("data_path", type=Path, nargs="?", help="folder of datasets")
+    asked = parser.parse_args()
+    _, specs = check_suite(asked.suite, data_path=asked.data_path)
+    root = Path("results") / asked.suite.stem
     planned, _ = plan(specs, root)
     found, by = [], commit()  # before what is written here differs from it
     for name, runs in combinations(planned):

@@ -28,6 +28,7 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from recbole_llm.errors import in_one_line
 from recbole_llm.files import write_files
 from recbole_llm.pictures import STYLE, picture
 from recbole_llm.provenance import commit
@@ -128,6 +129,7 @@ def draw(found: dict[str, Any]) -> Figure:
     return figure
 
 
+@in_one_line()
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure a run, print the areas, write the figure and the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -36,10 +36,10 @@ def run(model: str, *, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command += [f"--text_cache_dir={folder}/cache", "--show_progress=False"]
         begin = time.perf_counter()
-        done = subprocess.run(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - begin
+    if done.returncode:
+        raise SystemExit(done.stderr.rstrip().rpartition("\n")[2])
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     result.pop("run_dir")
     return result | {"wall_seconds": seconds}

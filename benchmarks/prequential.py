@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 
 from recbole_llm import fit_partial, run_recbole
 from recbole_llm.atomic import read_atomic
+from recbole_llm.errors import in_one_line
 from recbole_llm.files import write_files, write_json
 from recbole_llm.pictures import STYLE, picture
 from recbole_llm.provenance import commit
@@ -155,6 +156,7 @@ def run_seed(
     settings = {
         "data_path": str(base), "run_dir": str(work / "run"), "seed": seed, "show_progress": False,
         "eval_args": {"split": {"LS": "valid_only"}}, "MAX_ITEM_LIST_LENGTH": asked.length,
+        "load_col": {"inter": list(FIELDS)},
     }  # fmt: skip
     run_recbole(asked.model, stream.name, config_dict=settings)
     runs = dict.fromkeys((FROZEN, UPDATED, UNREPLAYED), work / "run")
@@ -253,6 +255,7 @@ def draw(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@in_one_line()
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and write the numbers and the figure."""
     parser = argparse.ArgumentParser(description=__doc__)

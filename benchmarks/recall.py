@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_llm.errors import in_one_line
 from recbole_llm.files import write_json
 from recbole_llm.provenance import commit
 from recbole_llm.recommend.nearest import NearestItems
@@ -86,6 +87,7 @@ def _search(
     return torch.cat(lists), 1000 * (time.perf_counter() - begin) / len(interests)
 
 
+@in_one_line()
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the numbers, and write them where they are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)

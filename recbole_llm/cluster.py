@@ -31,6 +31,7 @@ CONNECTS_ANEW = "RAY_ENABLE_AUTO_CONNECT"
 TOKEN = "RAY_AUTH_TOKEN"
 TLS = "RAY_USE_TLS"
 LOOPBACK = "127.0.0.1"
+MOST = 10**6  # of a resource
 PATIENCE = 10  # seconds for a cluster to answer
 # How every client of gRPC begins, an empty frame of settings behind it; a server answers with its
 # own, whose fourth byte is 4. Of another server Ray itself would wait many minutes.
@@ -141,6 +142,11 @@ def _init(ray: Any, *, address: str | None, **own: Any) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def is_share(number: float) -> bool:
+    """Tell whether Ray takes so many of a resource: a part of one, or a whole number of them."""
+    return 0 <= number < MOST and (number <= 1 or number == int(number))
 
 
 def in_words(error: Exception) -> str:

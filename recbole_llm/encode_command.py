@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from recbole_llm.build import create_dataset
-from recbole_llm.cluster import cluster, in_words, require_room
+from recbole_llm.cluster import cluster, in_words, is_share, require_room
 from recbole_llm.config import LLMConfig
 from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RecBoleLLMError, RequestError
@@ -173,15 +173,14 @@ def _ray(workers: Workers | None) -> Iterator[Any]:
     """Yield Ray, connected to where the workers shall be, or None if there are to be none.
 
     Raises:
-        RequestError: If the cluster is not there, or this machine is too small for a worker.
+        RequestError: If the cluster is not there, or no node of it has what a worker needs.
     """
     if workers is None:
         yield None
         return
     with redirect_stdout(sys.stderr), cluster(workers.address) as ray:  # dead workers' messages
-        if workers.address is None:
-            require_room(ray, "GPU", workers.gpus, place="--gpus")
-            require_room(ray, "CPU", workers.cpus, place="--cpus")
+        require_room(ray, "GPU", workers.gpus, place="--gpus")
+        require_room(ray, "CPU", workers.cpus, place="--cpus")
         yield ray
 
 
@@ -263,6 +262,8 @@ def _share(name: str, text: str) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if 0 <= number < 10**6:
+    if is_share(number):
         return number
-    raise RequestError(f"--{name}: must be a number of {name.upper()} a worker, received {text!r}.")
+    raise RequestError(
+        f"--{name}: must be a number of {name.upper()} a worker, whole above 1; received {text!r}."
+    )

@@ -8,7 +8,8 @@ the request itself was wrong (exit code 2); any other ``RecBoleLLMError`` means 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class RecBoleLLMError(Exception):
@@ -49,6 +50,15 @@ class NonFiniteError(RecBoleLLMError):
 
 class RunDirError(RequestError):
     """A run directory or checkpoint is missing, damaged, or not one of ours."""
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """End the process at an error of ours with its message alone, as the command line does."""
+    try:
+        yield
+    except RecBoleLLMError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def how_to_install(extra: str) -> str:

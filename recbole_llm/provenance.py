@@ -46,6 +46,7 @@ def provenance(config: LLMConfig, model: torch.nn.Module) -> dict[str, Any]:
         "text": None if text is None else text.facts(),
         "modalities": {name: vectors.facts() for name, vectors in modalities.items()},
         "peak_memory_mib": peak_memory_mib(),
+        "peak_gpu_memory_mib": peak_gpu_memory_mib(config["device"]),
         "device": str(config["device"]),
         "device_name": device_name(config["device"]),
         "versions": {"python": platform.python_version(), "recbole-llm": recbole_llm.__version__}
@@ -122,8 +123,16 @@ def _ties(config: LLMConfig) -> Any:
     return ties["test"] if ties["valid"] == ties["test"] else ties
 
 
+def peak_gpu_memory_mib(device: torch.device) -> float | None:
+    """Return the most that this process's tensors have held of a GPU, or None without one."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+
+
 def peak_memory_mib() -> float | None:
-    """Return the most memory this process has held, or None on Windows, which does not say."""
+    """Return the most memory this process has held, or None on Windows, which does not say.
+
+    Of the machine's, not of its GPU's.
+    """
     try:
         import resource
     except ImportError:

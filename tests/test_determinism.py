@@ -17,7 +17,7 @@ SMALL = {
     "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 16, "topk": [3],
     "valid_metric": "NDCG@3", "show_progress": False,
 }  # fmt: skip
-OF_THE_MACHINE = ("seconds", "run_dir", "peak_memory_mib")
+OF_THE_MACHINE = ("seconds", "run_dir", "peak_memory_mib", "peak_gpu_memory_mib")
 
 
 def events() -> list[tuple[str, str, float]]:

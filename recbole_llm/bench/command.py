@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from recbole_llm.bench.ray_runner import RayRunner
 from recbole_llm.bench.runner import Runner, run_here, write_plan
 from recbole_llm.bench.sharing import runs_elsewhere, take_over
 from recbole_llm.bench.sources import Executor, needed_sources, source_lines
+from recbole_llm.cluster import is_share
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.parsing import split_command
 
@@ -62,7 +62,8 @@ def bench(argv: Sequence[str], say: Callable[[str], None]) -> None:
     if request.is_plan:
         return
     _require_data(rest, request.data_path)
-    write_plan(request.results, suite, specs)
+    for note in write_plan(request.results, suite, specs):
+        say(f"note: {note}")
     take_over(missing, taken)
     Runner(
         suite=suite,
@@ -102,7 +103,7 @@ def parse(argv: Sequence[str]) -> Request:
         seeds=seeds,
         data_path=Path(given["data_path"]) if "data_path" in given else None,
         others=tuple(map(Path, given["from"].split(","))) if "from" in given else (),
-        executor=RayRunner(address=given.get("address"), gpus=gpus or 0.0, cpus=cpus or 1.0)
+        executor=RayRunner(address=given.get("address"), gpus=gpus, cpus=cpus or 1.0)
         if on_ray
         else run_here,
     )
@@ -123,9 +124,11 @@ def _share(name: str, text: str | None, problems: list[str]) -> float | None:
         number = None if text is None else float(text)
     except ValueError:
         number = -1.0
-    if number is None or 0 <= number < math.inf:
+    if number is None or is_share(number):
         return number
-    problems.append(f"--{name}: must be a number of {name.upper()} a run, received {text!r}.")
+    problems.append(
+        f"--{name}: must be a number of {name.upper()} a run, whole above 1; received {text!r}."
+    )
     return None
 
 

@@ -174,8 +174,8 @@ class Runner:
         return False
 
 
-def write_plan(root: Path, suite: Suite, specs: Sequence[RunSpec]) -> None:
-    """Write what a folder of results shall hold into it.
+def write_plan(root: Path, suite: Suite, specs: Sequence[RunSpec]) -> list[str]:
+    """Write what a folder of results shall hold into it; return what the user should know.
 
     Raises:
         RequestError: If it belongs to another suite, or cannot be written.
@@ -193,6 +193,14 @@ def write_plan(root: Path, suite: Suite, specs: Sequence[RunSpec]) -> None:
         raise RequestError(
             f"results: {root} cannot be written ({error.strerror}). Name another with --results."
         ) from None
+    lost = [] if before is None else [root / run["path"] for run in before["runs"]]
+    lost = [path for path in lost if path.exists()]
+    if not lost or {root / spec.path for spec in specs} & set(lost):
+        return []
+    return [
+        f"{root} holds {len(lost)} records of another suite of this name, or of other settings, "
+        "which its leaderboard now leaves out. --results=FOLDER keeps two suites apart."
+    ]
 
 
 def plan_facts(suite: Suite, runs: Sequence[RunSpec]) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def expand(suite: Suite, path: Path) -> tuple[list[RunSpec], list[str]]:
             for label, row in suite.rows.items():
                 if row.rulers is not None and ruler not in row.rulers:
                     continue
-                best, problem = _best(row, dataset, path)
+                is_run = dataset in (row.datasets or suite.datasets) and dataset not in row.skip
+                best, problem = _best(row, dataset, path) if is_run else ({}, None)
                 problems += [f"models.{label}.best: {problem}"] if problem else []
                 common = suite.settings | suite.rulers.get(ruler or "", {})
                 common = common if row.rerank is None else {}

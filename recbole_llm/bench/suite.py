@@ -182,7 +182,7 @@ class Suite(Strict):
                     model=head.model,
                     role=row.role,
                     settings=head.settings | row.settings,
-                    settings_on=head.settings_on,
+                    settings_on={on: its | row.settings for on, its in head.settings_on.items()},
                 ),
             )
             for name, head in self.heads.items()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from recbole_llm.cluster import is_share
 from recbole_llm.errors import unknown_name
 from recbole_llm.job import OF_A_MACHINE
 from recbole_llm.parsing import load_yaml
@@ -45,10 +46,10 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
-def _share(gpus: float) -> float:
-    if gpus > 1 and gpus != int(gpus):
-        raise ValueError("must be whole above 1: a share is of one GPU")
-    return gpus
+def _share(number: float) -> float:
+    if not is_share(number):
+        raise ValueError("must be whole above 1: a share is of one")
+    return number
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -157,7 +158,7 @@ class Scheduler(_Strict):
 class Resources(_Strict):
     """What a trial has."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1.0
+    cpus: Annotated[float, Field(gt=0), AfterValidator(_share)] = 1.0
     """Cores."""
     gpus: Annotated[float, Field(ge=0), AfterValidator(_share)] | None = None
     """A share of a GPU, or whole ones; 0 is the CPU. By default one, where Ray has any."""

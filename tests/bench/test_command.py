@@ -34,9 +34,9 @@ def test_options_stand_anywhere_with_or_without_an_equals_sign() -> None:
 @pytest.mark.parametrize(
     ("options", "runner"),
     [
-        (["--address=auto"], RayRunner(address="auto", gpus=0, cpus=1)),
+        (["--address=auto"], RayRunner(address="auto", gpus=None, cpus=1)),
         (["--gpus=0.25"], RayRunner(address=None, gpus=0.25, cpus=1)),
-        (["--cpus", "2"], RayRunner(address=None, gpus=0, cpus=2)),
+        (["--cpus", "2"], RayRunner(address=None, gpus=None, cpus=2)),
     ],
 )
 def test_ray_runs_what_it_is_asked_for(options: list[str], runner: RayRunner) -> None:
@@ -53,7 +53,8 @@ def test_ray_runs_what_it_is_asked_for(options: list[str], runner: RayRunner) ->
         (["s.yaml", "--force", "--from=x"], "--force and --from are given. Keep one."),
         (["s.yaml", "--plan=yes"], "--plan: takes no value"),
         (["s.yaml", "--only=a", "--only=b"], "--only: must have one value"),
-        (["s.yaml", "--gpus=many"], "--gpus: must be a number of GPUS a run, received 'many'"),
+        (["s.yaml", "--gpus=many"], "--gpus: must be a number of GPUS a run, whole above 1; rec"),
+        (["s.yaml", "--cpus=1.5"], "--cpus: must be a number of CPUS a run, whole above 1; rec"),
         (["s.yaml", "--cpus=-1"], "--cpus: must be"),
         (["s.yaml", "--gpus=inf"], "--gpus: must be"),
     ],

@@ -68,6 +68,15 @@ def test_every_head_has_a_row_of_every_encoder_before_the_other_rows(write_suite
     assert [run.label for run in found[0]] == [*BY_HAND, "Popularity"]
 
 
+def test_an_encoder_is_stronger_than_a_head_on_a_dataset(write_suite) -> None:
+    head = {"model": "LLMInterestLinear", "settings_on": {"toy": {"whitening": "pca", "epochs": 9}}}
+    suite, _ = read_suite(write_suite(**BOTH | {"heads": {"linear": head}}, models={}))
+    assert suite is not None
+    found = {run.label: run.settings for run in expand(suite, Path("toy.yaml"))[0]}
+    assert found["linear, raw"].items() >= {"whitening": "none", "epochs": 5}.items()
+    assert found["linear, hashing"].items() >= {"whitening": "pca", "epochs": 9}.items()
+
+
 def test_rows_of_heads_are_rows_for_a_claim_and_for_a_row_that_re_ranks(write_suite) -> None:
     models = {"again": {"model": "LLMInterestClassifier", "rerank": "LSTM, raw"}}
     claim = {"row": "LSTM, raw", "against": ["LSTM, hashing"]}

@@ -121,7 +121,7 @@ def test_a_run_is_the_same_wherever_it_runs(tmp_path, toy_data, write_suite, sta
     assert facts[0] == facts[1]
 
 
-MEASURED = {"seconds", "peak_memory_mib", "curve"}
+MEASURED = {"seconds", "peak_memory_mib", "peak_gpu_memory_mib", "curve"}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,6 +117,35 @@ with cluster(None) as ray:
         _, said = one.communicate()
         print(one.returncode, b"Failed to connect to Ray cluster" in said)
 """
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "gpus", "visible"),
+    [(2, None, 1.0, "0,1"), (0, None, 0.0, ""), (2, 0.0, 0.0, ""), (2, 0.25, 0.25, "0,1")],
+)
+def test_a_run_sees_the_gpus_that_it_asked_for(monkeypatch, there, asked, gpus, visible) -> None:
+    """Ray itself sets what is visible to one that asks, and leaves all to one that does not."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    seen = []
+
+    def run_tasks(_, work, jobs, **shares):
+        yield from ((name, work(job)) for name, job in jobs)
+        seen.append(shares["gpus"])
+
+    def execute(_):
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+
+    node = {"Alive": True, "Resources": {"CPU": 2, "GPU": there}}
+    ray = SimpleNamespace(nodes=lambda: [node], cluster_resources=lambda: node["Resources"])
+    monkeypatch.setattr("recbole_llm.bench.ray_runner.cluster", lambda _: nullcontext(ray))
+    monkeypatch.setattr("recbole_llm.bench.ray_runner.run_tasks", run_tasks)
+    monkeypatch.setattr("recbole_llm.bench.ray_runner.execute", execute)
+    monkeypatch.setattr("recbole_llm.bench.ray_runner.death", lambda outcome: outcome)
+    list(RayRunner(address="auto", gpus=asked, cpus=1)([("a", None)]))
+    assert seen == [visible, gpus]
+    for more in ({"gpus": 3, "cpus": 1}, {"gpus": 0, "cpus": 3}):
+        with pytest.raises(RequestError, match="a run shall have 3, and this machine has"):
+            list(RayRunner(address="auto", **more)([("a", None)]))
 
 
 @pytest.mark.slow

@@ -226,6 +226,13 @@ def test_results_of_another_suite_are_not_mixed_in(bench, write_suite) -> None:
     assert "holds those of the suite 'toy'" in bench.err
 
 
+def test_another_suite_of_the_same_name_is_told_of(bench, write_suite) -> None:
+    path = write_suite()
+    assert bench(path) == bench(path, "--seeds=1") == 0 and "another suite" not in bench.out
+    assert bench(write_suite(models={"Other": {"model": "Popularity"}})) == 0
+    assert "note: results/toy holds 4 records of another suite of this name" in bench.out
+
+
 def test_a_folder_that_cannot_be_written_is_said(bench, write_suite) -> None:
     Path("results").write_text("a file")
     assert bench(write_suite()) == 2

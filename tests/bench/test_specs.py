@@ -120,6 +120,16 @@ def test_a_best_file_is_found_beside_the_suite_or_above_it(write_suite, tmp_path
     assert "A.yaml: cannot be read" in problem
 
 
+@pytest.mark.parametrize("more", [{"datasets": ["other"]}, {"skip": {"toy": "too small"}}])
+def test_a_best_file_is_of_the_datasets_that_its_row_runs_on(write_suite, tmp_path, more) -> None:
+    (tmp_path / "A.yaml").write_text("model: SASRec\ndataset: other\nn_layers: 3\n")
+    models = {"A": {"model": "SASRec", "best": "A.yaml", **more}}
+    suite, _ = read_suite(write_suite(datasets={"toy": {}, "other": {}}, models=models))
+    runs, problems = expand(suite, tmp_path / "toy.yaml")
+    assert problems == []
+    assert {run.settings.get("n_layers") for run in runs if run.dataset == "other"} == {3}
+
+
 def test_all_that_is_wrong_is_said_at_once(write_suite) -> None:
     models = {
         "A": {"model": "SASRec", "rol": "model"},

@@ -74,16 +74,23 @@ def test_new_items_are_those_that_the_first_run_does_not_know(script, stream) ->
 
 @pytest.mark.slow
 def test_each_period_is_tested_and_then_trained_on(script, write_dataset, tmp_path) -> None:
-    """A walk around eleven items; one more has no event before the second period."""
+    """A walk around eleven items; one more has no event before the second period.
+
+    Of a dataset whose own settings load more columns than the walk has: ml-100k's rating.
+    """
     walks = [
         (f"u{user}", (user + step) % 11, step + user / 9) for user in range(8) for step in range(9)
     ]
     events = [(user, f"i{item}" if time < 8 else "new", time) for user, item, time in walks]
-    titles = {f"i{item}": f"title {item}" for item in range(11)} | {"new": "another"}
-    folder = write_dataset(events, titles, name="toy")
+    folder = write_dataset(events, name="ml-100k")
+    rows = ["item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"]
+    rows += [
+        f"{item}\ttitle {item}\t1998\tDrama" for item in (*map("i{}".format, range(11)), "new")
+    ]
+    (folder / "ml-100k" / "ml-100k.item").write_text("\n".join(rows) + "\n")
     options = ["--seeds=1", "--periods=2", "--base=0.6", "--epochs=2", "--length=3"]
-    script["main"](["toy", f"--data_path={folder}", f"--out={tmp_path / 'out'}", *options])
-    found = json.loads((tmp_path / "out" / "toy.json").read_text())
+    script["main"](["ml-100k", f"--data_path={folder}", f"--out={tmp_path / 'out'}", *options])
+    found = json.loads((tmp_path / "out" / "ml-100k.json").read_text())
     assert [one["cases"] for one in found["periods"]] == [one["events"] for one in found["periods"]]
     assert [one["cases_of_new_items"] > 0 for one in found["periods"]] == [False, True]
     scores = {name: one["periods"][0] for name, one in found["methods"].items()}

@@ -159,7 +159,7 @@ WRONG = {
     ),
     "a GPU and a half": (
         {"resources": {"gpus": 1.5}},
-        "resources.gpus: must be whole above 1: a share is of one GPU, received 1.5",
+        "resources.gpus: must be whole above 1: a share is of one, received 1.5",
     ),
     "a grid larger than its budget": (
         {

@@ -89,7 +89,10 @@ def test_items_of_a_parquet_file(encode, items, tiny_bert) -> None:
         ("--shards=0", "--shards: must be a number from 1 to 512, received '0'"),
         ("--workers=2", "--shards: must be a number from 1 to 512, received None"),
         ("--items=no.parquet", "no.parquet is no file"),
-        ("--gpus=many", "--gpus: must be a number of GPUS a worker, received 'many'"),
+        (
+            "--gpus=many",
+            "--gpus: must be a number of GPUS a worker, whole above 1; received 'many'",
+        ),
         ("--shard=4", "unknown setting 'shard'"),
     ],
 )

@@ -168,5 +168,6 @@ FACTS: Mapping[str, Sequence[str]] = {
     "Device": ("device",),
     "Precision": ("precision",),
     "Memory (MiB)": ("peak_memory_mib",),
+    "GPU memory (MiB)": ("peak_gpu_memory_mib",),
     "Commit": ("commit",),
 }

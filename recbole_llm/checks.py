@@ -32,6 +32,7 @@ from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
 from recbole_llm.recbole_bounds import RecBoleBounds
 from recbole_llm.settings import Settings, find_problems
 from recbole_llm.transfer_checks import transfer_problems
+from recbole_llm.unread_checks import unread_problems
 
 RECBOLE_FOLDER = Path(recbole.__file__).parent
 CAUSAL = ("GRU4Rec", "SASRec")  # RecBole's models that can learn every position of a window
@@ -130,6 +131,7 @@ def problems_among(settings: Mapping[str, Any], *, model: str) -> list[str]:
             problems.append(f"hidden_size: must be divisible by {least}, received {size}.")
     problems += feature_problems(settings)
     problems += transfer_problems(settings, model=model, is_sequential=is_sequential)
+    problems += unread_problems(settings, model=model)
     if model not in CLASSIFIERS:  # which read texts otherwise
         problems += encoder_problems(settings) + vector_problems(settings)
     if model in MODELS:

@@ -18,8 +18,9 @@ from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_
 from recbole_llm.parsing import load_yaml
 from recbole_llm.sweep.points import corner_points, grid_points, is_drawn
 from recbole_llm.sweep.selection import shapes_data
-from recbole_llm.sweep.specs import Sweep, read_sweep
+from recbole_llm.sweep.specs import Dimension, Sweep, read_sweep
 from recbole_llm.train.engine import Engine
+from recbole_llm.unread_checks import unread
 
 # What a trained model can change without being built anew.
 LIVE = (
@@ -71,6 +72,7 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
             for name in sweep.settings
             if name in PROTOCOL and name not in OF_ROOM
         ]
+        problems += _condition_problems(sweep)
         problems += _space_problems(sweep)
         problems += _grid_problems(sweep)
         problems += _point_problems(sweep)
@@ -90,12 +92,28 @@ def _space_problems(sweep: Sweep) -> Iterator[str]:
         place = f"space.{name}"
         if name in PROTOCOL:
             yield f"{place}: says how is measured; trials would not compare. Set it in protocol."
+        elif name in unread(sweep.model):
+            yield f"{place}: {sweep.model} reads none; all its values would be one. Leave it out."
         elif name in LENGTH_OF_TRAINING:
             yield f"{place}: early stopping finds the best epoch. Set it in settings."
         elif sweep.scheduler.kind == "pbt" and name not in LIVE:
             yield f"{place}: pbt changes settings of a trained model, of which it is not."
         elif shapes_data(name) and dimension.values is None:
             yield f"{place}: each value needs vectors of its own. Use choice or int."
+
+
+def _condition_problems(sweep: Sweep) -> Iterator[str]:
+    above: dict[str, Dimension] = {}
+    for name, dimension in sweep.space.items():
+        for parent, value in dimension.when.items():
+            place = f"space.{name}.when.{parent}"
+            if parent not in above:
+                yield f"{place}: {unknown_name('setting above it', parent, above)}"
+            elif (found := above[parent].meanings(value)) == 2:
+                yield f"{place}: is a value of {parent} and a list of some. Write [{value!r}]."
+            elif found == 0:
+                yield f"{place}: must be a value of {parent} or a list, received {value!r}."
+        above[name] = dimension
 
 
 def _grid_problems(sweep: Sweep) -> Iterator[str]:

@@ -27,7 +27,7 @@ def trial_id(sweep: Sweep, point: Mapping[str, Any], *, seed: int) -> str:
 
 def is_drawn(dimension: Dimension, point: Mapping[str, Any]) -> bool:
     """Tell whether the choices above a setting ask for it."""
-    return all(point.get(name) == value for name, value in dimension.when.items())
+    return all(dimension.allows(name, point.get(name)) for name in dimension.when)
 
 
 def random_points(sweep: Sweep) -> Iterator[Point]:
@@ -82,7 +82,8 @@ def _needs(sweep: Sweep, name: str) -> Point:
     """Return the choices without which a setting is not drawn."""
     needs: Point = {}
     for parent, value in sweep.space[name].when.items():
-        needs |= {**_needs(sweep, parent), parent: value}
+        one = value if sweep.space[parent].holds(value) else value[0]
+        needs |= {**_needs(sweep, parent), parent: one}
     return needs
 
 

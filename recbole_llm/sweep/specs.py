@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recbole_llm.cluster import is_share
-from recbole_llm.errors import unknown_name
 from recbole_llm.job import OF_A_MACHINE
 from recbole_llm.parsing import load_yaml
 from recbole_llm.validation import as_json, problem_lines
@@ -84,7 +83,7 @@ class Dimension(_Strict):
     choice: Annotated[list[Any], Field(min_length=1), AfterValidator(_distinct)] | None = None
     """One of a list."""
     when: dict[str, Any] = {}
-    """Choices above it that must be drawn for this one to be drawn at all."""
+    """Choices above it, one or a list, that must be drawn for this one to be drawn at all."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Dimension:
@@ -97,6 +96,11 @@ class Dimension(_Strict):
         """Return what a kind holds."""
         values: list[Any] | None = getattr(self, "integers" if kind == "int" else kind)
         return values
+
+    def allows(self, parent: str, value: Any) -> bool:
+        """Tell whether it is drawn under a value of a setting above it."""
+        wanted = self.when[parent]
+        return bool(value == wanted or (isinstance(wanted, list) and value in wanted))
 
     @property
     def kind(self) -> str:
@@ -122,6 +126,11 @@ class Dimension(_Strict):
         low, high = self.ends
         kinds = (int, float) if self.integers is None else (int,)
         return type(value) in kinds and low <= value <= high
+
+    def meanings(self, wanted: Any) -> int:
+        """Count what a ``when`` may mean: one of its values, a list of some, or neither."""
+        is_list = isinstance(wanted, list) and wanted != [] and all(map(self.holds, wanted))
+        return 0 if self.values is None else self.holds(wanted) + is_list
 
 
 class Budget(_Strict):
@@ -278,16 +287,3 @@ def _problems(sweep: Sweep) -> Iterator[str]:
     if sweep.scheduler.kind == "pbt":
         for name in (name for name, its in sweep.space.items() if its.when):
             yield f"space.{name}: pbt moves all settings at once. Leave when out."
-    yield from _condition_problems(sweep)
-
-
-def _condition_problems(sweep: Sweep) -> Iterator[str]:
-    above: dict[str, Dimension] = {}
-    for name, dimension in sweep.space.items():
-        for parent, value in dimension.when.items():
-            place = f"space.{name}.when.{parent}"
-            if parent not in above:
-                yield f"{place}: {unknown_name('setting above it', parent, above)}"
-            elif above[parent].values is None or not above[parent].holds(value):
-                yield f"{place}: must be a value of {parent}, received {value!r}."
-        above[name] = dimension

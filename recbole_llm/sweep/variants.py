@@ -38,7 +38,7 @@ def _can_be(
 ) -> bool:
     """Tell whether the choices above a setting allow it, as far as they are in the point."""
     return all(
-        point.get(name) == value for name, value in dimension.when.items() if name in shaping
+        dimension.allows(name, point.get(name)) for name in dimension.when if name in shaping
     )
 
 

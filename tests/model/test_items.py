@@ -173,9 +173,11 @@ def test_learns_the_ring_by_a_modality(name, ring, tmp_path) -> None:
 def test_each_feature_has_an_adaptor_of_its_own(ring, tmp_path) -> None:
     settings = {"modalities": {"image": str(write_circle(tmp_path))}, "adaptor_hidden_size": 5}
     world = ring(
-        "LLMInterestLinear", item_features=["id", "image", "text"], adaptor={"image": "mlp"},
-        adaptor_experts=2, **settings,
-    )  # fmt: skip
+        "LLMInterestLinear",
+        item_features=["id", "image", "text"],
+        adaptor={"image": "mlp"},
+        **settings,
+    )
     text, image = world.model.items.features
     assert isinstance(text.adaptor, nn.Linear) and isinstance(image.adaptor, nn.Sequential)
     assert image.adaptor[0].out_features == 5

@@ -17,7 +17,7 @@ from recbole_llm.model.losses import FullSoftmax
 
 SMALL = {
     "embedding_size": 8, "hidden_size": 8, "epochs": 2, "train_batch_size": 16, "topk": [2],
-    "valid_metric": "NDCG@2", "show_progress": False, "n_layers": 1, "inner_size": 8, "n_heads": 2,
+    "valid_metric": "NDCG@2", "show_progress": False, "n_heads": 2,
     "eval_args": {"split": {"cold_start": {"shares": [0.6, 0.2, 0.2]}}}, "learning_rate": 0.1,
 }  # fmt: skip
 

@@ -25,6 +25,19 @@ def test_a_grid_visits_every_point_once(sweep) -> None:
     assert len(points) == len(wanted) == 9 and all(point in wanted for point in points)
 
 
+def test_a_condition_may_be_any_of_a_list(sweep) -> None:
+    space = {
+        "loss_type": {"choice": ["CE", "SCE", "BPR"]},
+        "num_negatives": {"choice": [8, 16], "when": {"loss_type": ["SCE", "BPR"]}},
+    }
+    drawn = [
+        (one["loss_type"], one.get("num_negatives")) for one in grid_points(sweep(space=space))
+    ]
+    wanted = {("CE", None), *((loss, number) for loss in ("SCE", "BPR") for number in (8, 16))}
+    assert len(drawn) == 5 and set(drawn) == wanted
+    assert {"loss_type": "SCE", "num_negatives": 16} in list(corner_points(sweep(space=space)))
+
+
 def test_random_points_are_functions_of_the_seed(sweep) -> None:
     parts = {"space": {"learning_rate": {"uniform": [0.1, 0.2]}}}
     first, again = ([*islice(random_points(sweep(**parts)), 5)] for _ in range(2))

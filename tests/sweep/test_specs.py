@@ -53,6 +53,14 @@ WRONG = {
         {"space": {"MAX_ITEM_LIST_LENGTH": {"int": [10, 50]}}},
         "space.MAX_ITEM_LIST_LENGTH: says how is measured; trials would not compare",
     ),
+    "what the model does not read": (
+        {"space": {"n_layers": {"int": [1, 2]}}},
+        r"space.n_layers: \w+ reads none; all its values would be one. Leave it out",
+    ),
+    "what another setting turns on": (
+        {"space": {"contrastive_temperature": {"uniform": [0.1, 0.5]}}},
+        "space.contrastive_temperature: is of contrastive_weight above 0, received",
+    ),
     "protocol in settings": (
         {"settings": {"filter_seen": True}},
         "settings.filter_seen: says how is measured, and the best YAML would hold it",
@@ -77,7 +85,16 @@ WRONG = {
                 "temperature": {"uniform": [0.1, 1.0], "when": {"scoring": "cosine"}},
             }
         },
-        "space.temperature.when.scoring: must be a value of scoring, received 'cosine'",
+        "space.temperature.when.scoring: must be a value of scoring or a list, received 'cosine'",
+    ),
+    "condition of two meanings": (
+        {
+            "space": {
+                "item_features": {"choice": ["text", "id", ["text", "id"]]},
+                "fusion": {"choice": ["sum"], "when": {"item_features": ["text", "id"]}},
+            }
+        },
+        r"when.item_features: is a value .* and a list of some. Write \[\['text', 'id'\]\]",
     ),
     "pbt of a shape": (
         {"scheduler": "pbt"},

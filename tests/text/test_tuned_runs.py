@@ -41,13 +41,19 @@ def tuning(write_dataset, tiny_bert) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def frozen(tuning: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without those of an encoder that is trained."""
+    of_tuning = ("text_tuning", "text_learning_rate", "text_tuning_items")
+    return {name: value for name, value in tuning.items() if name not in of_tuning}
+
+
 def weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
     return load_file(Path(result["run_dir"]) / WEIGHTS)
 
 
 @pytest.mark.parametrize("how", ["last_layers", "lora", "prefix", "full"])
 def test_a_checkpoint_holds_what_was_trained_and_loads(tuning, how) -> None:
-    own = {"text_tuning": how, "text_tuning_layers": 1}
+    own = {"text_tuning": how} | ({"text_tuning_layers": 1} if how == "last_layers" else {})
     result = run_recbole("LLMInterestLSTM", "toy", config_dict=tuning | own)
     saved = weights(result)
     of_encoder = [name for name in saved if ".encoder." in name]
@@ -99,9 +105,9 @@ def test_a_tuned_model_begins_as_the_frozen_one(tuning, monkeypatch) -> None:
         raise CrashError
 
     monkeypatch.setattr(Engine, "fit", look)
-    for how in ("frozen", "lora"):
+    for settings in (frozen(tuning), tuning):
         with pytest.raises(CrashError):
-            run_recbole("LLMInterestLSTM", "toy", config_dict=tuning | {"text_tuning": how})
+            run_recbole("LLMInterestLSTM", "toy", config_dict=settings)
     torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
 
 
@@ -185,12 +191,11 @@ def test_weights_of_a_tuned_encoder_go_along(tuning) -> None:
     assert any(".encoder." in name for name in ours) and ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     with pytest.raises(RequestError, match="text_tuning: the source has 'lora', received 'frozen'"):
-        run_recbole("LLMInterestLSTM", "toy", config_dict=begun | {"text_tuning": "frozen"})
+        run_recbole("LLMInterestLSTM", "toy", config_dict=frozen(begun))
 
 
 def test_a_tuned_encoder_begins_as_a_frozen_source_read_it(tuning) -> None:
-    frozen = tuning | {"epochs": 1, "text_tuning": "frozen"}
-    first = run_recbole("LLMInterestLSTM", "toy", config_dict=frozen)
+    first = run_recbole("LLMInterestLSTM", "toy", config_dict=frozen(tuning) | {"epochs": 1})
     begun = tuning | {"init_from": first["run_dir"], "epochs": 0}
     second = run_recbole("LLMInterestLSTM", "toy", config_dict=begun)
     ours, theirs = weights(second), weights(first)

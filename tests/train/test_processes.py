@@ -62,7 +62,7 @@ from torch.multiprocessing import SimpleQueue
 from recbole_llm.launch import _work
 rank, *run_dirs = sys.argv[1:]
 for run_dir in run_dirs:
-    _work(int(rank), run_dir, 2, True, False, {}, run_dir + "/meet", SimpleQueue())
+    _work(int(rank), run_dir, 2, [], True, False, {}, run_dir + "/meet", SimpleQueue())
 """
 
 

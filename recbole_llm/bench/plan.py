@@ -26,12 +26,14 @@ class Planned:
         root: The folder of results.
         state: Whether its record is there; ``failed`` where the last try left a failure.
         seconds: How long it may take, or None where no run like it is there.
+        devices: The kinds of device that runs like it ran on.
     """
 
     spec: RunSpec
     root: Path
     state: State
     seconds: float | None
+    devices: Collection[str]
 
     @property
     def record(self) -> Path:
@@ -56,7 +58,7 @@ def plan(specs: Sequence[RunSpec], root: Path) -> tuple[list[Planned], list[str]
         one for file in root.parent.glob(f"*/{SUITE}") for one in read_records(file.parent)[0]
     ]
     planned = [
-        Planned(spec, root, _state(spec, root, present), _seconds(spec, records, beside))
+        Planned(spec, root, _state(spec, root, present), *_guess(spec, records, beside))
         for spec in specs
     ]
     return planned, problems
@@ -70,8 +72,10 @@ def _state(spec: RunSpec, root: Path, present: Collection[Path]) -> State:
     return "present" if root / spec.path in present else "missing"
 
 
-def _seconds(spec: RunSpec, records: Sequence[Record], beside: Sequence[Record]) -> float | None:
-    """Return the mean seconds of records of its row and dataset, else of its model.
+def _guess(
+    spec: RunSpec, records: Sequence[Record], beside: Sequence[Record]
+) -> tuple[float | None, set[str]]:
+    """Return the mean seconds of records of its row and dataset, else of its model, and where.
 
     Where the folder has none of it, those of other suites beside it may: of the same settings, or
     of its model and dataset.
@@ -86,7 +90,9 @@ def _seconds(spec: RunSpec, records: Sequence[Record], beside: Sequence[Record])
         [one for one in beside if (one.facts["model"], one.facts["dataset"]) == model],
     )
     alike = next((way for way in ways if way), [])
-    return statistics.fmean(one.seconds for one in alike) if alike else None
+    seconds = statistics.fmean(one.seconds for one in alike) if alike else None
+    devices = {str(one.facts.get("device") or "").split(":")[0] for one in alike}
+    return seconds, devices - {""}
 
 
 def plan_lines(
@@ -105,6 +111,8 @@ def plan_lines(
     sums = ", ".join(f"{counts[state]} {state}" for state in get_args(State))
     known = [one.seconds for one in runs if one.seconds is not None]
     time = duration(sum(known)) if known or not runs else "an unknown time"
+    if known:
+        time += _on({device for one in runs for device in one.devices})
     if known and len(known) < len(runs):
         time += f" and {len(runs) - len(known)} of unknown time"
     wanted = len(planned) - counts["left out"]
@@ -115,8 +123,14 @@ def _line(one: Planned, *, is_to_run: bool, taken: Record | None) -> str:
     about = f": {one.spec.skip}" if one.spec.skip is not None else ""
     about = f", taken from {taken.path}" if taken is not None else about
     if is_to_run:
-        about = "  (unknown)" if one.seconds is None else f"  ({duration(one.seconds)})"
+        time = None if one.seconds is None else f"{duration(one.seconds)}{_on(one.devices)}"
+        about = f"  ({time or 'unknown'})"
     return f"{one.state:8}  {one.spec.seeded_title}{about}"
+
+
+def _on(devices: Collection[str]) -> str:
+    """Return where times were taken: this machine may be another."""
+    return f" on {' and '.join(sorted(devices))}" if devices else ""
 
 
 def to_run(planned: Sequence[Planned], *, is_forced: bool) -> list[Planned]:

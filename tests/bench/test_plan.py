@@ -66,6 +66,16 @@ def test_other_suites_know_the_time_of_what_this_one_has_not_run(
     assert [one.seconds for one in planned] == [10, 25, None]
 
 
+def test_a_guess_says_on_what_kind_of_device_it_was_measured(tmp_path, record, write, spec) -> None:
+    write(tmp_path, record(1, "A"), seconds=train_seconds(10), device="cuda:0")
+    write(tmp_path, record(1, "B"), seconds=train_seconds(40), device="cpu")
+    write(tmp_path, record(1, "C"), seconds=train_seconds(40), device=None)
+    wanted = [spec(9, "A"), spec(9, "B"), spec(9, "C")]
+    one, two, three, _, total = plan_lines(plan(wanted, tmp_path)[0], is_forced=False)
+    assert one.endswith("(10 s on cuda)") and two.endswith("(40 s on cpu)")
+    assert three.endswith("(40 s)") and total.endswith(": 90 s on cpu and cuda")
+
+
 def test_nothing_known_is_said_so(tmp_path: Path, spec) -> None:
     planned, _ = plan([spec(1)], tmp_path)
     lines = plan_lines(planned, is_forced=False)

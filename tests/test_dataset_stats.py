@@ -65,10 +65,21 @@ def test_texts_of_one_length_are_drawn(write_dataset, tmp_path: Path) -> None:
 
 def test_a_run_without_text_is_measured_too(write_dataset) -> None:
     """Nor is a language model asked where words are counted."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models
+
     folder = write_dataset([("u", "a", 1.0), ("u", "b", 2.0)], {"a": "cat", "b": "dog"})
     given = {"data_path": str(folder)}
     counted = dataset_stats("toy", given | {"text_encoder": "tfidf"})
     assert (counted["text"]["coverage"], counted["tokens"]) == (1, None)
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "cat": 1}, unk_token="[UNK]"))
+    static = SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=2)], device="cpu"
+    )
+    static.save(str(folder / "static"))
+    words = dataset_stats("toy", given | {"text_encoder": str(folder / "static")})
+    assert (words["text"]["coverage"], words["tokens"]) == (1, None)
     (folder / "toy" / "toy.item").write_text("item_id:token\tprice:float\na\t1\nb\t2\n")
     stats = dataset_stats("toy", given | {"item_features": "id"})
     assert (stats["users"], stats["text"], stats["tokens"]) == (1, None, None)

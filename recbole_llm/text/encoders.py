@@ -200,6 +200,7 @@ class TextEncoder:
         """Return the vectors of texts by a model that has no tokenizer of transformers."""
         vectors = self.model.encode(
             [self.spec.prompt + text for text in texts],
+            prompt="",  # not the model's own
             convert_to_tensor=True,
             show_progress_bar=self.show_progress,
         )

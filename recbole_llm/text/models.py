@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from recbole_llm.errors import EncoderError
 from recbole_llm.files import sha256
@@ -22,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.py")
+WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.codes", "*.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +152,7 @@ def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> 
         model.float()  # weights are read in the precision they were stored in
     if spec.pooling != "default":
         _replace_pooling(model, spec)
-    if spec.max_length is not None:
-        _limit_length(model, spec.max_length)
+    _limit_length(model, spec.max_length)
     _prepare_padding(model)
     if not spec.prompt and any(model.prompts.values()):
         logger.warning("%s has prompts and text_prompt has none: %s", spec.name, model.prompts)
@@ -171,15 +174,34 @@ def poolings(model: Any) -> dict[str, Any]:
     return {name: part for name, part in model.named_children() if isinstance(part, Pooling)}
 
 
-def _limit_length(model: Any, length: int) -> None:
+def _limit_length(model: Any, length: int | None) -> None:
+    """Let a model read so many tokens of a text, or by default no more than it has places for."""
     if not callable(getattr(model, "tokenizer", None)):
-        raise EncoderError(f"text_max_length: the encoder reads whole texts, received {length}.")
-    positions = getattr(getattr(model[0], "model", None), "config", None)
-    most = getattr(positions, "max_position_embeddings", None)
-    most = most and min(most, model.tokenizer.model_max_length)
-    if most and length > most:
+        if length is not None:
+            raise EncoderError(
+                f"text_max_length: the encoder reads whole texts, received {length}."
+            )
+        return
+    transformer = getattr(model[0], "model", None)
+    most = getattr(getattr(transformer, "config", None), "max_position_embeddings", None) or 0
+    most = most if most > 0 else model.tokenizer.model_max_length  # XLNet says -1
+    begin = _first_position(transformer)
+    most = min(most - begin, model.tokenizer.model_max_length)
+    if length is not None and length > most:
         raise EncoderError(f"text_max_length: the encoder reads at most {most}, received {length}.")
-    model.max_seq_length = length
+    if length is not None or begin:
+        model.max_seq_length = length or min(most, model.max_seq_length or most)
+
+
+def _first_position(transformer: Any) -> int:
+    """Return a text's first position: RoBERTa's come behind the padding's."""
+    parts = transformer.named_modules() if isinstance(transformer, nn.Module) else ()
+    padding = (
+        getattr(part, "padding_idx", None)
+        for name, part in parts
+        if name.endswith("position_embeddings")
+    )
+    return max((index + 1 for index in padding if index is not None), default=0)
 
 
 def _replace_pooling(model: Any, spec: EncoderSpec) -> None:
@@ -222,7 +244,20 @@ def _require_sha256(path: Path, expected: str) -> None:
 def _folder_sha256(folder: Path) -> str:
     """Return a digest of all that makes a local model: weights, configuration, vocabulary."""
     digest = hashlib.sha256()
-    files = sorted({file for pattern in WEIGHTS for file in folder.rglob(pattern)})
-    for file in files:
+    for file in sorted(_model_files(folder)):
         digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _model_files(folder: Path) -> Iterator[Path]:
+    """Yield the files that make a model; folders may be links, as to a transformer kept apart."""
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := Path(place).resolve()) in seen:  # a link back would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in names:
+            if any(fnmatch(name, pattern) for pattern in WEIGHTS):
+                yield Path(place, name)

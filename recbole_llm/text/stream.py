@@ -108,8 +108,8 @@ def _parquet(path: Path) -> Any:
 def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
-    if types.is_list(kind) or types.is_large_list(kind):
-        kind = kind.value_type
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+        kind = kind.value_type  # a dictionary's are those of pandas' categories
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 

@@ -149,6 +149,27 @@ def test_a_length_beyond_the_model_is_refused(tiny_bert: Path) -> None:
         TextEncoder(EncoderSpec(name=str(tiny_bert), max_length=33)).encode(["toy"])
 
 
+def test_a_part_of_a_model_may_be_a_link(tiny_bert, deep_bert, tmp_path) -> None:
+    found = set()
+    for bert in (tiny_bert, deep_bert):
+        folder = tmp_path / bert.name
+        folder.mkdir()
+        (folder / "0_Transformer").symlink_to(bert, target_is_directory=True)
+        (folder / "again").symlink_to(folder, target_is_directory=True)  # without end
+        found.add(EncoderSpec(name=str(folder), dtype="float32").fingerprint("cpu")["weights"])
+    assert len(found) == 2
+
+
+def test_positions_that_begin_behind_the_padding_are_not_overrun(write_encoder) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 16, "max_position_embeddings": 34}  # fmt: skip
+    name = str(write_encoder("Roberta", **sizes))  # the tokenizer says 64
+    encoding = TextEncoder(EncoderSpec(name=name)).encode(["a", "漫x" * 30])
+    assert encoding.truncated == 1 and encoding.tokens == 1 + 32
+    with pytest.raises(EncoderError, match="reads at most 32, received 33"):
+        TextEncoder(EncoderSpec(name=name, max_length=33)).encode(["toy"])
+
+
 @pytest.mark.parametrize("spoil", ["truncate", "resize"])
 def test_a_damaged_local_model_is_one_line(tiny_bert: Path, tmp_path: Path, spoil: str) -> None:
     copy = tmp_path / "bert"

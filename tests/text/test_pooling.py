@@ -75,7 +75,7 @@ def test_every_script_is_read_whole(tiny_gpt: Path, tiny_multilingual: Path) -> 
 
 
 def test_a_decoder_saved_for_generation_pools_its_last_token(tiny_gpt, tmp_path) -> None:
-    shutil.copytree(tiny_gpt, tmp_path / "gpt")
+    shutil.copytree(tiny_gpt, tmp_path / "gpt")  # GPT-2's own class has another name
     file = tmp_path / "gpt" / "config.json"
     file.write_text(
         json.dumps(json.loads(file.read_text()) | {"architectures": ["GPT2ForCausalLM"]})
@@ -172,6 +172,21 @@ def test_a_model_of_static_word_vectors(tmp_path: Path) -> None:
         load(tmp_path / "static", pooling="max").encode(["toy"])
     with pytest.raises(EncoderError, match=r"text_max_length: .* reads whole texts, received 8"):
         load(tmp_path / "static", max_length=8).encode(["toy"])
+
+
+def test_static_vectors_take_no_prompt_of_their_own(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "toy": 1, "query": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    static = StaticEmbedding(tokenizer, embedding_weights=torch.tensor([[0.0], [2.0], [4.0]]))
+    own = {"prompts": {"query": "query "}, "default_prompt_name": "query"}
+    SentenceTransformer(modules=[static], device="cpu", **own).save(str(tmp_path / "static"))
+    assert load(tmp_path / "static").encode(["toy"]).vectors.tolist() == [[2.0]]
+    prompted = load(tmp_path / "static", prompt="query ").encode(["toy"])
+    assert prompted.vectors.tolist() == [[3.0]]
 
 
 def with_own_code(folder: Path, *first: str) -> Path:

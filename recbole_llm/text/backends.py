@@ -54,6 +54,9 @@ BACKENDS: Mapping[str, Backend] = {
 }
 
 
+MOST_CHECKED = 600  # tokens: a larger check takes longer than it is worth
+
+
 class Exported(nn.Module):
     """Stands where a sentence-transformers module has its transformer.
 
@@ -125,13 +128,25 @@ def replace_transformer(
     inputs = [name for name in model.tokenizer(["a"]) if name in read]
     run = exported(
         transformer,
-        examples=[example(model, inputs, length) for length in (4, 7)],
+        examples=[example(model, inputs, length) for length in (4, _long(model))],
         backend=backend,
         precision=precision,
         fingerprint=fingerprint,
         cache=cache,
     )
     first.model = Exported(run, inputs=inputs, config=transformer.config)
+
+
+def _long(model: Any) -> int:
+    """Return the length of a batch whose short text is out of sight of its padding's end.
+
+    A runtime may divide nothing by nothing there, where attention sees a window of tokens only.
+    """
+    config = model[0].model.config
+    window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+    if not window:
+        return 7
+    return int(min(2 * window + 2, model.max_seq_length or MOST_CHECKED, MOST_CHECKED))
 
 
 def example(model: Any, inputs: Sequence[str], length: int) -> dict[str, Tensor]:

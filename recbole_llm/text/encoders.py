@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,12 +21,13 @@ from tqdm import tqdm
 from recbole_llm.errors import EncoderError, NonFiniteError
 from recbole_llm.text.batches import TokenBudget
 from recbole_llm.text.entries import cache_folder
-from recbole_llm.text.models import EncoderSpec, load_model, poolings
+from recbole_llm.text.models import EncoderSpec, load_model, poolings, tokenizer_options
 
 logger = logging.getLogger(__name__)
 
 CPU_TOKENS, GPU_TOKENS = 2048, 65536  # tokens a batch: more only spills out of the CPU's cache
 REMEDY = "Set text_max_length, a smaller text_encoder, or use_gpu: false."
+OUR_OPTIONS = {"padding", "truncation", "max_length", "return_tensors", "logits_to_keep"}
 MOST_TOKENS = 2**31 - 1  # a tokenizer without a limit of its own says 10**30
 
 
@@ -141,7 +142,7 @@ class TextEncoder:
             first = distinct[int((~finite).nonzero()[0])]
             raise NonFiniteError(
                 f"{self.spec.name}: {int((~finite).sum())} vectors are not finite, the first of "
-                f"{first[:80]!r}. Try text_dtype: float32."
+                f"{first[:80]!r}.{self._exacter()}"
             )
         rows = torch.tensor([place[text] for text in texts], dtype=torch.long)
         count = sum(map(len, tokens["input_ids"]))
@@ -150,10 +151,16 @@ class TextEncoder:
         seconds = time.perf_counter() - begin
         return Encoding(vectors[rows], len(cut), count, rows_cut, seconds)
 
+    def _exacter(self) -> str:
+        """Return what may give finite vectors where these are not."""
+        if self.spec.precision(self.device) != "float32":
+            return " Try text_dtype: float32."
+        return "" if self.spec.is_torch else " Try text_backend: torch."
+
     def token_lengths(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, marks included, before any is cut off."""
         prompted = [self.spec.prompt + text for text in texts]
-        tokens = self.model.tokenizer(prompted, truncation=False, verbose=False)
+        tokens = self._tokenizer(prompted, truncation=False, verbose=False)
         return [len(ids) for ids in tokens["input_ids"]]
 
     def tokens(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
@@ -162,7 +169,7 @@ class TextEncoder:
 
     def _tokenize(self, texts: list[str]) -> tuple[dict[str, list[list[int]]], list[int]]:
         """Return the token lists of texts, and the rows of the texts that were cut."""
-        tokenizer, limit = self.model.tokenizer, self.model.max_seq_length
+        tokenizer, limit = self._tokenizer, self.model.max_seq_length
         if limit is not None and limit > MOST_TOKENS:
             limit = None
         prompted = [self.spec.prompt + text for text in texts]
@@ -205,6 +212,13 @@ class TextEncoder:
             show_progress_bar=self.show_progress,
         )
         return self._shortened(vectors.float()).cpu()
+
+    @functools.cached_property
+    def _tokenizer(self) -> Callable[..., Any]:
+        """The model's tokenizer, called as the model's own files say."""
+        options = tokenizer_options(self.model)
+        kept = {key: value for key, value in options.items() if key not in OUR_OPTIONS}
+        return functools.partial(self.model.tokenizer, **kept)
 
     @functools.cached_property
     def _excluded(self) -> dict[str, int]:

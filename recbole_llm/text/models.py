@@ -152,7 +152,7 @@ def load_model(spec: EncoderSpec, *, device: str, cache: Path | None = None) -> 
         model.float()  # weights are read in the precision they were stored in
     if spec.pooling != "default":
         _replace_pooling(model, spec)
-    _limit_length(model, spec.max_length)
+    _limit_length(model, spec.max_length or tokenizer_options(model).get("max_length"))
     _prepare_padding(model)
     if not spec.prompt and any(model.prompts.values()):
         logger.warning("%s has prompts and text_prompt has none: %s", spec.name, model.prompts)
@@ -172,6 +172,12 @@ def poolings(model: Any) -> dict[str, Any]:
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     return {name: part for name, part in model.named_children() if isinstance(part, Pooling)}
+
+
+def tokenizer_options(model: Any) -> dict[str, Any]:
+    """Return how the files of a sentence-transformers model say that texts are tokenised."""
+    given = getattr(model[0], "processing_kwargs", None) or {}
+    return {**given.get("common", {}), **given.get("text", {})}
 
 
 def _limit_length(model: Any, length: int | None) -> None:

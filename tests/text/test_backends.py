@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,15 @@ def test_the_command_line_prints_its_result_alone(toy_data, tiny_bert, capfd) ->
     assert json.loads(capfd.readouterr().out)["from_cache"] is False
     assert main(["encode", "--dataset=toy", *arguments]) == 0
     assert json.loads(capfd.readouterr().out)["from_cache"] is True
+
+
+@pytest.mark.slow
+def test_an_export_that_is_lost_beside_a_long_text_is_refused(write_encoder, tmp_path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+             "intermediate_size": 16, "local_attention": 8}  # fmt: skip
+    name = str(write_encoder("ModernBert", **sizes))
+    texts = ["a", "xyz" * 20]
+    spec = EncoderSpec(name=name, dtype="float32")
+    assert torch.isfinite(TextEncoder(spec).encode(texts).vectors).all()
+    with pytest.raises(EncoderError, match=r"openvino gives other vectors .* Use torch"):
+        TextEncoder(replace(spec, backend="openvino"), cache=tmp_path).encode(texts)

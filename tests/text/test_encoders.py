@@ -191,7 +191,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, forward) -> TextEncoder:
     def tokenizer(texts: list[str], **_: object) -> dict[str, list[list[int]]]:
         return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
 
-    encoder.model = SimpleNamespace(tokenizer=tokenizer, max_seq_length=None)
+    class Model(SimpleNamespace):
+        def __getitem__(self, _: int) -> None:
+            """Have a first module that says nothing."""
+
+    encoder.model = Model(tokenizer=tokenizer, max_seq_length=None)
     monkeypatch.setattr(TextEncoder, "_forward", forward)
     return encoder
 

@@ -189,6 +189,19 @@ def test_static_vectors_take_no_prompt_of_their_own(tmp_path: Path) -> None:
     assert prompted.vectors.tolist() == [[3.0]]
 
 
+@pytest.mark.parametrize("options", [{"max_length": 4}, {"add_special_tokens": False}])
+def test_texts_are_tokenised_as_the_models_own_files_say(tiny_bert, tmp_path, options) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    words = Transformer(str(tiny_bert), processing_kwargs={"text": options})
+    whole = SentenceTransformer(modules=[words, Pooling(16, pooling_mode="mean")], device="cpu")
+    whole.save(str(tmp_path / "bert"))
+    encoder, texts = load(tmp_path / "bert"), ["toy story film toy", "toy"]
+    assert torch.allclose(encoder.encode(texts).vectors, torch.tensor(whole.encode(texts)))
+    assert encoder.token_lengths(texts)[1] == (1 if "add_special_tokens" in options else 3)
+
+
 def with_own_code(folder: Path, *first: str) -> Path:
     """Give a BERT code of its own, which begins with these lines."""
     lines = (*first, "from transformers import BertConfig, BertModel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import date
 
 from recbole_llm.data.sources.archive import Release, identifier, labels, record_of, text
@@ -36,6 +37,6 @@ def _review(line: str) -> list[str]:
 
 def _game(line: str) -> list[str]:
     game = record_of(line)
-    title = game.get("app_name") or game.get("title")
-    genres, tags = game.get("genres"), game.get("tags")
-    return [identifier(game.get("id")), text(title), labels(genres), labels(tags)]
+    title = html.unescape(str(game.get("app_name") or game.get("title") or ""))
+    kinds = [map(html.unescape, map(str, game.get(key) or ())) for key in ("genres", "tags")]
+    return [identifier(game.get("id")), text(title), *map(labels, kinds)]

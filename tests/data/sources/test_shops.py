@@ -85,7 +85,7 @@ def test_a_steam_user_is_a_name_and_a_game_may_lack_what_it_likes(tmp_path: Path
     named = {"username": " Ann  of Ur", "product_id": "7", "date": "2017-12-24"}
     pack(tmp_path / "steam_reviews.json.gz", [repr(named)] * 5)
     with pytest.raises(DataError, match="5-core"):
-        games = [repr({"title": "no id"}), repr({"id": "7", "title": "Only a title"})]
+        games = [repr({"title": "no id"}), repr({"id": "7", "title": "Only &amp; a title"})]
         pack(tmp_path / "steam_games.json.gz", games)
         many = [repr(named | {"product_id": str(at)}) for at in range(4)]
         pack(tmp_path / "steam_reviews.json.gz", many)
@@ -94,7 +94,7 @@ def test_a_steam_user_is_a_name_and_a_game_may_lack_what_it_likes(tmp_path: Path
     pack(tmp_path / "steam_reviews.json.gz", [repr(named)] * 5 + nobody)
     facts, parts = converted("steam", tmp_path, tmp_path / "out")
     assert parts["inter"][1] == [" Ann  of Ur", "7", "1514073600"] and facts["left_out"] == 2
-    assert parts["item"][1] == ["7", "Only a title", "", ""]
+    assert parts["item"][1] == ["7", "Only & a title", "", ""]
 
 
 @pytest.mark.parametrize(

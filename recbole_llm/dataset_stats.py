@@ -152,7 +152,7 @@ def _texts(config: LLMConfig, dataset: Any) -> tuple[CoverageReport | None, Arra
     if settings.text_encoder in WORD_COUNTS:
         return texts.report, np.array([], dtype=int), None
     encoder = TextEncoder(encoder_spec(settings), cache=settings.text_cache_dir)
-    if not callable(encoder.model.tokenizer):  # static vectors of words: no limit of tokens
+    if not callable(getattr(encoder.model, "tokenizer", None)):  # static vectors of words
         return texts.report, np.array([], dtype=int), None
     tokens = np.array(encoder.token_lengths(present) if present else [], dtype=int)
     return texts.report, tokens, encoder.model.max_seq_length

@@ -52,8 +52,6 @@ BACKENDS: Mapping[str, Backend] = {
     "onnx": Backend(("float32", "int8"), ("onnx", "onnxruntime", "onnxscript"), "onnx"),
     "openvino": Backend(("float32", "bf16", "int8"), ("openvino", "nncf"), "openvino"),
 }
-
-
 MOST_CHECKED = 600  # tokens: a larger check takes longer than it is worth
 
 

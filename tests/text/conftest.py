@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,24 @@ WORDS = [
     "four",
     "film",
 ]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Refuse every connection, and return the list of what was asked for.
+
+    Threads that were there before (Ray's, which ask its metrics for good) do not count.
+    """
+    asked, others = [], {*threading.enumerate()} - {threading.current_thread()}
+
+    def refuse(*where: object, **_: object) -> None:
+        if threading.current_thread() not in others:
+            asked.append(where)
+        raise OSError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return asked
 
 
 @pytest.fixture(scope="session")

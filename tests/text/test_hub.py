@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -38,21 +37,12 @@ def hub_cache(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path / "hub"
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("a socket was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
 def spec(name: str = "somebody/tiny", **other) -> EncoderSpec:
     return EncoderSpec(name=name, dtype="float32", **other)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.usefixtures("no_network", "hub_cache")
+@pytest.mark.usefixtures("asked", "hub_cache")
 def test_vectors_in_the_cache_need_no_model(tmp_path, monkeypatch, backend) -> None:
     monkeypatch.setattr("recbole_llm.text.encoders.load_model", None)
     encoder = TextEncoder(spec(backend=backend))
@@ -66,7 +56,7 @@ def test_vectors_in_the_cache_need_no_model(tmp_path, monkeypatch, backend) -> N
     assert again.from_cache and again.vectors.shape == (1, 16)
 
 
-@pytest.mark.usefixtures("no_network", "hub_cache")
+@pytest.mark.usefixtures("asked", "hub_cache")
 def test_a_model_in_the_cache_loads_without_a_network(tiny_bert, caplog) -> None:
     import sentence_transformers  # noqa: F401  # whose time is not the hub's
 
@@ -77,7 +67,7 @@ def test_a_model_in_the_cache_loads_without_a_network(tiny_bert, caplog) -> None
     assert "somebody/tiny is read from the cache" in caplog.text
 
 
-@pytest.mark.usefixtures("no_network", "hub_cache")
+@pytest.mark.usefixtures("asked", "hub_cache")
 def test_a_model_that_is_not_in_the_cache_says_so_at_once() -> None:
     with pytest.raises(EncoderError, match=r"somebody/cold.*cannot be reached"):
         TextEncoder(spec("somebody/cold")).encode(["toy"])

@@ -105,9 +105,12 @@ def _run_recbole(argv: Sequence[str]) -> None:
     if not argv or HELP & set(argv):
         print(usage.RUN)
         return
+    from recbole_llm.parsing import whole_number
+
     arguments, files = _request(argv)
     resume, nproc = arguments.pop("resume", None), arguments.pop("nproc", None)
-    if nproc is not None and not nproc.isdecimal():
+    processes = None if nproc is None else whole_number(nproc)
+    if nproc is not None and processes is None:
         raise RequestError(f"nproc: must be a number of processes, received {nproc!r}.")
     from recbole_llm.quick_start import run_recbole
 
@@ -116,7 +119,7 @@ def _run_recbole(argv: Sequence[str]) -> None:
             config_file_list=files,
             arguments=arguments,
             resume=resume,
-            nproc=None if nproc is None else int(nproc),
+            nproc=processes,
         )
     )
 

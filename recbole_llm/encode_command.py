@@ -19,6 +19,7 @@ from recbole_llm.config import LLMConfig
 from recbole_llm.data.encoders import encoder_spec
 from recbole_llm.errors import RecBoleLLMError, RequestError
 from recbole_llm.files import sha256
+from recbole_llm.parsing import whole_number
 from recbole_llm.plugin import MODELS
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
@@ -252,8 +253,9 @@ def item_file(config: LLMConfig, settings: Settings, *, path: str | None = None)
 
 
 def _number(name: str, text: str | None, *, least: int, most: int = 10**6) -> int:
-    if text is not None and text.isdecimal() and least <= int(text) <= most:
-        return int(text)
+    number = None if text is None else whole_number(text, least=least)
+    if number is not None and number <= most:
+        return number
     raise RequestError(f"--{name}: must be a number from {least} to {most}, received {text!r}.")
 
 

@@ -42,6 +42,15 @@ def parse_value(key: str, text: str) -> Any:
     return text
 
 
+def whole_number(text: str, *, least: int = 0) -> int | None:
+    """Return the whole number that a word is, or None where it is none or too small."""
+    try:
+        number = int(text) if text.isdecimal() else -1
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        return None
+    return number if number >= least else None
+
+
 def split_arguments(argv: Sequence[str]) -> dict[str, str]:
     """Split ``--key=value`` and ``--key value`` into raw settings.
 

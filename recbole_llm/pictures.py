@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
+# For letters that DejaVu Sans lacks, where one of them is installed.
+FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Devanagari", "Noto Sans Thai",
+    "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei", "Arial Unicode MS", "Unifont",
+)  # fmt: skip
 INK, FAINT = "#22262b", "#9aa1a9"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "recbole-llm",  # ids in an SVG are else random
     "text.parse_math": False,  # a label may hold a dollar
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": ["DejaVu Sans", *(name for name in FONTS if name in get_font_names())],
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -47,6 +54,8 @@ class Picture:
 def picture(figure: Figure, *, name: str, title: str) -> Picture:
     """Return a figure as files."""
     svg, png = io.StringIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+    with warnings.catch_warnings():  # of each letter without a font, which a reader sees as a box
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
     return Picture(name, title, svg.getvalue(), png.getvalue())

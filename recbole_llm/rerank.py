@@ -6,6 +6,7 @@ Letters: C cases, K items of a list that are re-ordered, L history length.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from recbole_llm.data.seen import seen_items
 from recbole_llm.errors import NonFiniteError, RequestError, all_problems
 from recbole_llm.eval_checks import rerank_problems
 from recbole_llm.files import write_json
-from recbole_llm.parsing import split_command
+from recbole_llm.parsing import split_command, whole_number
 from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.provenance import provenance
 from recbole_llm.quick_start import load_run
@@ -51,17 +52,17 @@ def rerank(argv: Sequence[str]) -> dict[str, Any]:
     names, given, _ = split_command(
         argv, place=PLACE, wants="one run directory", options=("by", "top"), problems=problems
     )
-    top = given.get("top", str(TOP))
-    if not (top.isdecimal() and int(top) > 1):
-        problems.append(f"--top: must be a number of items from 2 on, received {top!r}.")
+    top = whole_number(given.get("top", str(TOP)), least=2)
+    if top is None:
+        problems.append(f"--top: must be a number of items from 2 on, received {given['top']!r}.")
     if "by" not in given:
         problems.append("--by: is missing. Name the directory of a classifier's run.")
-    if problems:
+    if problems or top is None:
         raise RequestError(all_problems(PLACE, problems))
-    pair = RerankedRun.load(names[0], by=given["by"], top=int(top))
+    pair = RerankedRun.load(names[0], by=given["by"], top=top)
     valid, test = (pair.metrics(pair.ranking(part), part) for part in (pair.valid, pair.test))
     before = {key: pair.result[key] for key in ("best_valid_result", "test_result")}
-    found = {"run": names[0], "by": given["by"], "top": int(top)}
+    found = {"run": names[0], "by": given["by"], "top": top}
     found |= {"dataset": pair.result["dataset"], "before": before}
     return found | {"valid_result": valid, "test_result": test}
 
@@ -258,27 +259,30 @@ def _results(run_dir: str | Path, by: str | Path) -> tuple[dict[str, Any], dict[
 def _require_unseen(run: str, loaders: Sequence[Any], *, by: str, known: Sequence[Any]) -> None:
     """Refuse a classifier that has learnt from a run's cases, or was chosen by those of its test.
 
-    Whatever the settings say, the events themselves are compared.
+    Whatever the settings say, the events themselves are compared, equal ones by their number.
     """
-    (_, valid, test), (learnt, chosen, _) = loaders, known
-    for name, cases, parts in (("validation", valid, [learnt]), ("test", test, [learnt, chosen])):
-        events = _events(cases)
-        told = sorted(events & set[tuple[str, str, float]]().union(*map(_events, parts)))
-        if told:
-            user, item, _ = told[0]
+    _, valid, test = map(_events, loaders)
+    learnt, chosen, unseen = map(_events, known)
+    for name, cases, told, untold in (
+        ("validation", valid, learnt, chosen + unseen),
+        ("test", test, learnt + chosen, unseen),
+    ):
+        found = (cases - untold) & told
+        if found:
+            user, item, _ = min(found)
             raise RequestError(
-                f"{PLACE}: {by} has learnt from {len(told)} of {len(events)} {name} cases of "
+                f"{PLACE}: {by} has learnt from {found.total()} of {cases.total()} {name} cases of "
                 f"{run}, as that of user {user!r} and item {item!r}. Train it on the same split."
             )
 
 
-def _events(loader: Any) -> set[tuple[str, str, float]]:
+def _events(loader: Any) -> Counter[tuple[str, str, float]]:
     """Return the events of a part of the data: raw user, raw item, time."""
     if not loader:
-        return set()
+        return Counter()
     data = loader.dataset
     fields = (data.uid_field, data.iid_field, data.time_field)
     users, items, times = (data.inter_feat[field].tolist() for field in fields)
     names, titles = (data.field2id_token[field] for field in fields[:2])
     pairs = zip(users, items, times, strict=True)
-    return {(str(names[user]), str(titles[item]), when) for user, item, when in pairs}
+    return Counter((str(names[user]), str(titles[item]), when) for user, item, when in pairs)

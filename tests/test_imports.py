@@ -203,6 +203,7 @@ OURS = {
     "encode_command": {
         "errors",
         "files",
+        "parsing",
         "settings",
         "plugin",
         "text",

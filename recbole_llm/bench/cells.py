@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recbole_llm.bench.metrics import fixed
 from recbole_llm.bench.stats import Comparison
 
 NONE = "–"
@@ -58,7 +59,7 @@ def slice_label(name: str) -> str:
 
 def p_text(p: float) -> str:
     """Return a p-value as tables show it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else fixed(p, 3)
 
 
 def difference_texts(test: Comparison) -> tuple[str, str]:

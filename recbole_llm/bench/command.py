@@ -14,7 +14,7 @@ from recbole_llm.bench.sharing import runs_elsewhere, take_over
 from recbole_llm.bench.sources import Executor, needed_sources, source_lines
 from recbole_llm.cluster import is_share
 from recbole_llm.errors import RequestError, all_problems
-from recbole_llm.parsing import split_command
+from recbole_llm.parsing import split_command, whole_number
 
 PLACE = "recbole-llm bench"
 FLAGS = ("plan", "force")
@@ -112,9 +112,10 @@ def parse(argv: Sequence[str]) -> Request:
 def _numbers(text: str | None, problems: list[str]) -> tuple[int, ...] | None:
     if text is None:
         return None
-    words = [word.strip() for word in text.split(",")]
-    if all(word.isdecimal() for word in words):
-        return tuple(map(int, words))
+    numbers = [whole_number(word.strip()) for word in text.split(",")]
+    found = tuple(number for number in numbers if number is not None)
+    if len(found) == len(numbers):
+        return found
     problems.append(f"--seeds: must be numbers, as 2020,2021; received {text!r}.")
     return None
 

@@ -172,11 +172,11 @@ def _metric_cells(board: Board, name: str) -> list[Cell]:
 def _column(summaries: Sequence[Summary | None], name: str) -> list[Cell]:
     """Return the cells of a column, the best and the second marked, as they are shown."""
     known = metric(name)
-    places = {round(one.mean, known.digits): "" for one in summaries if one is not None}
-    best_first = sorted(places, reverse=known.higher_is_better)
-    places |= dict(zip(best_first, ("best", "second"), strict=False))
+    shown = {known.text(one.mean): one.mean for one in summaries if one is not None}
+    best_first = sorted(shown, key=lambda text: shown[text], reverse=known.higher_is_better)
+    places = dict(zip(best_first, ("best", "second"), strict=False))
     return [
-        Cell(spread(one, name), place=places[round(one.mean, known.digits)] if one else "")
+        Cell(spread(one, name), place=places.get(known.text(one.mean), "") if one else "")
         for one in summaries
     ]
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_UP, Decimal
 
 from recbole_llm.ranking_metrics import RANK_METRICS
+
+
+def fixed(value: float, digits: int) -> str:
+    """Return a number as tables and the page show it: halves away from zero, and no -0."""
+    rounded = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{rounded + 0:,.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Metric:
         """Return a value as tables show it, – for none."""
         if value is None:
             return "–"
-        return f"{round(value, self.digits) + 0.0:,.{self.digits}f}"  # which has no -0
+        return fixed(value, self.digits)
 
 
 METRICS: Mapping[str, Metric] = {

@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_llm.errors import RequestError, all_problems
-from recbole_llm.parsing import parse_value, run_named, split_command
+from recbole_llm.parsing import parse_value, run_named, split_command, whole_number
 from recbole_llm.recommend.lists import Recommendation
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
@@ -68,7 +68,7 @@ def _options(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:
         known = ", ".join(f"--{name}" for name in (*WHOM, *FILES))
         received = ", ".join(f"--{name}" for name in whom) or "none"
         problems.append(f"give one of {known}; received {received}.")
-    if not given.get("k", "10").isdecimal():
+    if whole_number(given.get("k", "10")) is None:
         problems.append(f"-k: must be a number of items, received {given['k']!r}.")
     filter_seen = given.get("filter_seen", "True")
     if not isinstance(parse_value("filter_seen", filter_seen), bool):

@@ -67,6 +67,8 @@ def train(tiny_bert, tmp_path_factory):
         for user in range(30)
         for step in range(6)
     ]
+    rows += [f"u30\ti{8 - step}\t3\t{step * 1.0}" for step in range(5)]
+    rows.append(rows[-1])  # a case of the test is an event of the validation once more
     (folder / "shop" / "shop.inter").write_text("\n".join(rows) + "\n")
     rows = ["item_id:token\ttitle:token_seq", *(f"i{k}\t{title}" for k, title in enumerate(TITLES))]
     rows.append("alone\tnobody met it")
@@ -119,7 +121,7 @@ def test_a_perfect_classifier_puts_each_target_of_a_list_first(
 
     monkeypatch.setattr(LLMInterestClassifier, "forward", forward)
     write_reranked(lists, by=classifier, top=4, out=tmp_path)
-    assert seen.count(None) == 4 * 30  # the validation's; of the test all histories are the cases'
+    assert seen.count(None) == 4 * 31  # the validation's; of the test all histories are the cases'
     before, after = read_ranks(lists), read_ranks(tmp_path)
     is_in = before.above < 4
     assert 5 < is_in.sum() < 30
@@ -199,7 +201,7 @@ def test_the_events_are_compared_whatever_the_settings_say(train) -> None:
     before = (other / "result.json").read_text()
     (other / "result.json").write_text(json.dumps(result))
     try:
-        with pytest.raises(RequestError, match=r"has learnt from \d+ of 30 validation cases"):
+        with pytest.raises(RequestError, match=r"has learnt from \d+ of 31 validation cases"):
             RerankedRun.load(lists, by=other, top=4)
     finally:
         (other / "result.json").write_text(before)

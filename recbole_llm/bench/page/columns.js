@@ -16,11 +16,12 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** Return a number as tables show it. */
+/** Return a number as tables show it: toFixed rounds what the number is, not how it is written. */
 function number(value, digits) {
   if (value === undefined || value === null) return NONE;
   const exact = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return value.toLocaleString("en-US", exact);
+  const rounded = Number(value.toFixed(digits)) + 0;  // which has no -0
+  return rounded.toLocaleString("en-US", exact);
 }
 
 /** Return a number with its sign. */

@@ -184,6 +184,10 @@ function drawAbout(board) {
 
 // ---- what a reader does -----------------------------------------------------------------------
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();  // the address is the page's state
+  $("results").focus();
+});
 $("metric").addEventListener("change", (event) => go({ metric: event.target.value, order: "" }));
 $("slice").addEventListener("change", (event) => go({ slice: event.target.value }));
 $("filter").addEventListener("input", (event) => go({ filter: event.target.value }));

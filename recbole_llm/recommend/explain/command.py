@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.parsing import run_named, split_command
+from recbole_llm.parsing import run_named, split_command, whole_number
 from recbole_llm.recommend.command import as_table
 from recbole_llm.recommend.explain.counterfactual import Case, Influence, Standing
 from recbole_llm.recommend.explain.words import Attribution, attribute
@@ -35,7 +35,7 @@ def explain(argv: Sequence[str], say: Callable[[str], None]) -> None:
         device=given.get("device", "cpu"),
         trust_remote_code="trust_remote_code" in chosen,
     )
-    history = tuple(given.get("history", "").split()) or None
+    history = tuple(given["history"].split()) if "history" in given else None
     case = Case(recommender, Request(user=given.get("user"), history=history), given.get("item"))
     found = answer(case, given, with_words="words" in chosen)
     if "json" in chosen:
@@ -108,10 +108,15 @@ def _lines(case: Case, found: Mapping[str, Any]) -> list[str]:
         lines += ["", f"Words, of {words.total:.3f} in all (gap {words.gap:.1%}):"]
         lines += [
             f"{one.event:>5}  "
-            + " ".join(f"{word}({part:+.3f})" for word, part in one.words if word.isalnum())
+            + " ".join(f"{word}({part:+.3f})" for word, part in one.words if _is_said(word))
             for one in words.events
         ]
     return lines
+
+
+def _is_said(word: str) -> bool:
+    """Tell words from punctuation; those of some scripts hold marks that are no letters."""
+    return any(map(str.isalnum, word))
 
 
 def _influence_table(found: Mapping[str, Any]) -> str:
@@ -151,7 +156,7 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:
     if ("user" in given) == ("history" in given):
         problems.append("give one of --user, --history.")
     for name, what in {"event": "the number of an event", "k": "a number of items"}.items():
-        if not given.get(name, "1").isdecimal():
+        if whole_number(given.get(name, "1")) is None:
             dashes = "-" if name == "k" else "--"
             problems.append(f"{dashes}{name}: must be {what}, received {given[name]!r}.")
     if "k" in given and "event" not in given:

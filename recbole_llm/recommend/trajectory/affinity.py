@@ -5,7 +5,7 @@ Letters: T interests, N items (row 0 is padding), G groups of items, H item-vect
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor
 
 PRIOR = 5  # items of the catalogue's mean that every group is taken to have as well
 LEAST_ITEMS, MOST_SHARE = 5, 0.2  # of a word: rarer ones are an item, commoner ones no subject
-WORD = re.compile(r"[^\W\d_][\w'’-]{2,}")
+LEAST_LETTERS = 3  # of a word
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Groups:
 
         The mean score of a group's items above that of all, in standard deviations of all items'
         scores: 0 is an average group, whatever the length of an interest. It needs no N × T scores.
+        What popularity adds to a score is no interest's, and left out.
         """
         exact = interests.double()
         deviation = torch.einsum("th,hk,tk->t", exact, self.spread, exact).clamp(min=0).sqrt()
@@ -66,7 +67,15 @@ def groups_of(labels: Sequence[Sequence[str]], vectors: Tensor) -> Groups:
 
 def title_words(titles: Sequence[str | None]) -> list[list[str]]:
     """Return the words of titles that say something of several items, in lower case, ``(N,)``."""
-    words = [list(dict.fromkeys(WORD.findall((title or "").lower()))) for title in titles]
+    words = [list(dict.fromkeys(_words(title or ""))) for title in titles]
     counts = Counter(word for own in words for word in own)
-    most = MOST_SHARE * len(titles)
+    most = MOST_SHARE * (len(titles) - 1)
     return [[word for word in own if LEAST_ITEMS <= counts[word] <= most] for own in words]
+
+
+def _words(title: str) -> list[str]:
+    """Return words in lower case; letters of many scripts have marks of their own behind them."""
+    read = [(char, unicodedata.category(char)[0]) for char in unicodedata.normalize("NFC", title)]
+    whole = "".join(char if kind in "LMN" or char in "'’-" else " " for char, kind in read)
+    words = [word.strip("'’-") for word in whole.lower().split()]
+    return [word for word in words if sum(map(str.isalpha, word)) >= LEAST_LETTERS]

@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_llm.errors import RequestError, all_problems, how_to_install
 from recbole_llm.files import write_files
-from recbole_llm.parsing import run_named, split_command
+from recbole_llm.parsing import run_named, split_command, whole_number
 from recbole_llm.recommend.command import lines_of
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.requests import Request
@@ -92,7 +92,7 @@ def _request(argv: Sequence[str]) -> tuple[str, dict[str, str], bool]:
             problems.append(f"--{name}: is of --gallery.")
     if {"users", "most"} <= given.keys():
         problems.append("--users and --most are given. Keep one.")
-    if not given.get("most", "12").isdecimal() or int(given.get("most", "12")) < 1:
+    if whole_number(given.get("most", "12"), least=1) is None:
         problems.append(f"--most: must be a number of users, received {given['most']!r}.")
     if problems:
         raise RequestError(all_problems(PLACE, problems))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.pages import data_address, static_page
 from recbole_llm.recommend.requests import Request, Requests
 from recbole_llm.recommend.trajectory.atlas import Atlas
@@ -62,8 +63,12 @@ def gallery(atlas: Atlas, users: Sequence[str], *, run: str) -> str:
         run: What to call the run.
 
     Raises:
-        RequestError: If a user is unknown.
+        RequestError: If users are unknown.
     """
+    problems: list[str] = []
+    atlas.recommender.requests.rows_of([Request(user=user) for user in users], problems=problems)
+    if problems:
+        raise RequestError(all_problems("--users", problems))
     shown = sorted(_shown(atlas, users), key=lambda one: -one.drift)
     about = (
         f"{len(shown)} users of the run, those whose interest moved most first. Drift is 1 − cos "

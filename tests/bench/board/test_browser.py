@@ -16,6 +16,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.leaderboard import render
+from recbole_llm.bench.metrics import fixed
 
 pytestmark = pytest.mark.slow
 HOSTILE = "<script>alert('x')</script> & $x_1$"
@@ -151,6 +152,14 @@ def test_what_sorted_by_a_test_is_sorted_by_value_where_there_is_none(page: Page
     assert page.head("NDCG@10").get_attribute("aria-sort") == "descending"
 
 
+def test_numbers_are_written_as_in_the_other_tables(page: Page) -> None:
+    values = (5 / 32, -5 / 32, 0.0045, -0.00022, 0.1 + 0.2, 1234567.25, 0.99995, 1e-9)
+    for digits in (0, 1, 3, 4):
+        for value in values:
+            shown = page.browser.execute_script("return number(...arguments)", value, digits)
+            assert shown == fixed(value, digits)
+
+
 def test_the_filter_hears_names_roles_and_states(page: Page) -> None:
     field = page.find("#filter")
     for words, labels in (
@@ -227,6 +236,15 @@ def test_the_claim_is_shown_where_it_speaks_of_rows(page: Page) -> None:
     assert page.texts("#claim-table tbody th") == ["GRU4Rec"]
     page.open("#dataset=steam")
     assert not page.find("#claim").is_displayed()
+
+
+def test_skipping_to_the_table_keeps_what_is_shown(page: Page) -> None:
+    page.open("#dataset=ml-100k&metric=recall@10&filter=gru")
+    address = page.address()
+    page.browser.switch_to.active_element.send_keys(Keys.TAB)
+    page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.browser.switch_to.active_element.get_attribute("id") == "results"
+    assert page.address() == address and page.labels() == ["GRU4Rec"]
 
 
 def test_it_works_by_keyboard(page: Page) -> None:

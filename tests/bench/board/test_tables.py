@@ -13,11 +13,11 @@ import pytest
 from matplotlib.lines import Line2D
 
 from recbole_llm.bench.boards import Board
-from recbole_llm.bench.cells import Grid
+from recbole_llm.bench.cells import Grid, p_text
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.figures import curves, pictures, tradeoff
 from recbole_llm.bench.grids import grids, notes, protocol
-from recbole_llm.bench.metrics import accuracy_columns, metric
+from recbole_llm.bench.metrics import accuracy_columns, fixed, metric
 from recbole_llm.bench.page.content import board_content
 from recbole_llm.bench.results import ranks_path
 from recbole_llm.bench.speeds import SPEEDS
@@ -254,7 +254,7 @@ def test_text_encoders_have_a_table_where_records_tell_of_them(made, results) ->
     assert grid.notes[-1].startswith("Vectors/s: distinct texts a second of one core, of all enc")
     rows = {cells[0].text: [cell.text for cell in cells[5:]] for cells in grid.rows}
     assert rows == {
-        "LLMInterestLSTM": ["1,234", "0.250", "0.240"],
+        "LLMInterestLSTM": ["1,235", "0.250", "0.240"],
         "cached": ["–", "0.250", "-0.001"],
     }
     boards = read_boards(results.folder)
@@ -331,3 +331,8 @@ def test_a_metric_knows_label_direction_and_digits() -> None:
     assert metric("train_seconds").text(1234.56) == "1,234.6"
     assert metric("parameters").text(None) == "–"
     assert [metric("anisotropy").text(value) for value in (-0.0004, -0.0006)] == ["0.000", "-0.001"]
+
+
+def test_numbers_are_rounded_as_what_they_are_and_halves_away_from_zero() -> None:
+    assert metric("recall").text(5 / 32) == "0.1563" and fixed(-5 / 32, 4) == "-0.1563"
+    assert p_text(0.0045) == "0.004"  # for it is a little less

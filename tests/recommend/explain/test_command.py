@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_llm.cli import main
+from recbole_llm.recommend.explain.command import _is_said
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "faithfulness.py"
 
@@ -27,6 +28,13 @@ def test_a_table_has_the_most_influential_event_first(trained, recommender, caps
     assert influences == sorted(influences, reverse=True)
     assert {row[2] for row in table} == set(shop.history("u1"))
     assert lines[-1].count("goods(") == 1 and "Words, of" in lines[-5]
+
+
+def test_words_with_marks_are_said_and_punctuation_is_not() -> None:
+    assert [word for word in ("की", "फ़िल्म", "e\u0301", "2", ",", "—") if not _is_said(word)] == [
+        ",",
+        "—",
+    ]
 
 
 def test_json_has_all_that_was_asked_for(trained, recommender, capsys, shop) -> None:
@@ -50,6 +58,8 @@ def test_json_has_all_that_was_asked_for(trained, recommender, capsys, shop) -> 
         (["--user=u1"], ["name one run directory"]),
         (["RUN"], ["give one of --user, --history"]),
         (["RUN", "--user=u1", "--event=x", "-k=y"], ["--event: must be the number", "-k: must be"]),
+        (["RUN", "--user=u1", "--event=" + "1" * 5000], ["--event: must be the number"]),
+        (["RUN", "--history= "], ["history: must have at least one item"]),
         (["RUN", "--user=u1", "--event=8"], ["--event: must be 1 to 7"]),
         (["RUN", "--user=u1", "--event=0"], ["--event: must be 1 to 7"]),
         (["RUN", "--user=u1", "--instead=j3"], ["unknown item 'j3'"]),

@@ -86,12 +86,15 @@ def test_a_short_history_has_the_figures_that_it_spans(
         (["RUN", "--out=file", "--user=u1"], ["--out: file is a file"]),
         (["RUN", "--out=file/x", "--user=u1"], ["file/x: cannot be written"]),
         (["RUN", "--out=x", "--gallery", "--users=a", "--most=2"], ["--users and --most"]),
+        (["RUN", "--out=x", "--gallery", "--most=" + "9" * 5000], ["--most: must be a number"]),
+        (["RUN", "--out=x", "--gallery", "--users=users"], ["user 'u98'", "user 'u99'"]),
         (["RUN", "--out=x", "--gallery", "--users=none"], ["--users: none: no such file"]),
         (["nowhere", "--out=x", "--user=u1"], ["no such run directory"]),
     ],
 )
 def test_a_wrong_request_is_exit_code_2(world_run, words, parts, capsys) -> None:
     Path("file").write_text("")
+    Path("users").write_text("u98\nu1\nu99\n")
     words = [str(world_run) if word == "RUN" else word for word in words]
     assert main(["trajectory", *words]) == 2
     captured = capsys.readouterr()

@@ -48,6 +48,17 @@ def test_a_catalogue_without_spread_or_labels_has_no_affinities() -> None:
 def test_words_are_those_of_several_titles_and_not_of_most() -> None:
     titles = [None, *["The Alien 1979"] * 5, *["The Ring of Fire"] * 4, *["The Sea's"] * 21]
     assert title_words(titles)[1:7] == [["alien"]] * 5 + [[]]
+    titles = [None, *["space"] * 5, *["other"] * 19]
+    assert title_words(titles)[1] == []  # five are more than a fifth of 24
+
+
+def test_words_of_any_script_are_whole() -> None:
+    for title, words in (
+        ("समाचार पत्र हम", ["समाचार", "पत्र"]),
+        ("Ame\u0301lie's \u2018Cafe\u0301\u2019", ["am\u00e9lie's", "caf\u00e9"]),
+        ("d--- r2d2 X-Men_Origins '", ["x-men", "origins"]),
+    ):
+        assert title_words([None, *[title] * 5, *[None] * 20])[1] == words
 
 
 def cost(series: torch.Tensor, cuts: tuple[int, ...]) -> float:

@@ -205,7 +205,7 @@ def _require(path: Path) -> None:
     else:
         holds = "the folder does not exist"
     raise DataError(
-        f"{path}: no such file; {holds}. Name another, or set data_path to where the dataset lies."
+        f"{path}: no such file; {holds}. Name another; those of a dataset lie where data_path says."
     )
 
 

@@ -16,7 +16,7 @@ from recbole.evaluator import Collector, Evaluator
 from recbole_llm.errors import RequestError, all_problems
 from recbole_llm.eval_checks import FILTERS
 from recbole_llm.quick_start import load_run
-from recbole_llm.run_dir import RESULT, read_json
+from recbole_llm.run_dir import RESULT, read_json, unfinished
 from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
 from recbole_llm.train.scorers import MeanScorer, scorer_of
 
@@ -80,11 +80,7 @@ def _check(names: Sequence[str], *, protocol: Sequence[str]) -> None:
     if not names:
         raise RequestError("recbole-llm ensemble: name at least one run directory.")
     problems = [f"{name} is named twice." for name in dict.fromkeys(names) if names.count(name) > 1]
-    problems += [
-        f"{name} holds no finished run ({RESULT} is missing)."
-        for name in dict.fromkeys(names)
-        if not (Path(name) / RESULT).is_file()
-    ]
+    problems += [problem for name in dict.fromkeys(names) for problem in unfinished(name)]
     if problems:
         raise RequestError(all_problems("recbole-llm ensemble", problems))
     facts = {name: _facts(read_json(Path(name) / RESULT), protocol=protocol) for name in names}

@@ -87,7 +87,8 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, list_known: bool
     names = sorted(known)
     message = f"unknown {what} {name!r}.{did_you_mean(name, names)}"
     if list_known:
-        message += f" Known: {', '.join(names)}." if names else " There are none."
+        shown = map(repr, names) if any("," in one for one in names) else names
+        message += f" Known: {', '.join(shown)}." if names else " There are none."
     return message
 
 

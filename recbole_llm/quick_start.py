@@ -28,8 +28,8 @@ from recbole_llm.provenance import data_sha256, more_sha256, provenance
 from recbole_llm.ranks import write_ranks
 from recbole_llm.recommend.keep import keep_catalogue
 from recbole_llm.report import NO_REPORT, cold_items, named_ranks, report_of
-from recbole_llm.resume import UPDATES, free, stored_run
-from recbole_llm.run_dir import CONFIG, RESULT, STATE, WEIGHTS, create_run_dir
+from recbole_llm.resume import free, stored_run
+from recbole_llm.run_dir import CONFIG, RESULT, STATE, UPDATES, WEIGHTS, create_run_dir
 from recbole_llm.train.checkpoints import load_checkpoint
 from recbole_llm.train.classification import report_table
 from recbole_llm.train.engine import Engine

@@ -29,7 +29,7 @@ from recbole_llm.quick_start import load_run
 from recbole_llm.ranking_metrics import Ranking, reordered
 from recbole_llm.ranks import write_ranks
 from recbole_llm.report import named_ranks, report_of
-from recbole_llm.run_dir import RESULT, read_json
+from recbole_llm.run_dir import RESULT, read_json, unfinished
 from recbole_llm.train.evaluate import metrics_of, rank_cases, ranks_everything
 from recbole_llm.train.scorers import scorer_of
 
@@ -236,16 +236,15 @@ def _pairs(classifier: Any, histories: Sequence[torch.Tensor], items: torch.Tens
 
 def _results(run_dir: str | Path, by: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the results of two finished runs that may be combined by what they say."""
-    problems = [
-        f"{name} holds no finished run ({RESULT} is missing)."
-        for name in (run_dir, by)
-        if not (Path(name) / RESULT).is_file()
-    ]
+    problems = [problem for name in (run_dir, by) for problem in unfinished(name)]
     if problems:
         raise RequestError(all_problems(PLACE, problems))
     result, by_result = (read_json(Path(name) / RESULT) for name in (run_dir, by))
     if by_result["model"] not in CLASSIFIERS:
-        problems.append(f"--by: {by} is a run of {by_result['model']}, which is no classifier.")
+        problems.append(
+            f"--by: {by} is a run of {by_result['model']}, which is no classifier. Name a run of "
+            f"{', '.join(CLASSIFIERS)}."
+        )
     its, own = result["protocol"]["data_sha256"], by_result["protocol"]["data_sha256"]
     if (result["dataset"], its) != (by_result["dataset"], own):
         problems.append(f"{by}: is of other data ({by_result['dataset']}) than {run_dir}.")

@@ -14,9 +14,8 @@ from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
 from recbole_llm.parsing import load_yaml
 from recbole_llm.provenance import data_sha256, more_sha256
-from recbole_llm.run_dir import CONFIG, RESULT, WEIGHTS, read_json
+from recbole_llm.run_dir import CONFIG, RESULT, UPDATES, WEIGHTS, read_json
 
-UPDATES = "updates"  # key of config.json: what a run was updated with, if it was
 # Settings that change where or how loudly a run runs, not its numbers.
 FREE = frozenset(
     {"run_dir", "data_path", "checkpoint_dir", "text_cache_dir", "gpu_id", "show_progress",

@@ -16,6 +16,7 @@ RESULT = "result.json"
 STATE = "training.safetensors"
 CATALOGUE = "catalogue.safetensors"
 SOURCE = "source.safetensors"
+UPDATES = "updates"  # key of config.json: what a run was updated with, if it was
 
 
 def create_run_dir(root: Path, *, model: str, dataset: str) -> Path:
@@ -34,6 +35,24 @@ def create_run_dir(root: Path, *, model: str, dataset: str) -> Path:
             "Set checkpoint_dir to a folder that can be written."
         ) from None
     return run_dir.resolve()
+
+
+def unfinished(run_dir: str | Path) -> list[str]:
+    """Return why a directory holds no finished run as it was trained, if it holds none."""
+    path = Path(run_dir)
+    if (path / RESULT).is_file():
+        return []
+    if not path.is_dir():
+        return [f"{run_dir}: no such run directory. Name the run_dir of a run."]
+    if (path / CONFIG).is_file() and read_json(path / CONFIG).get(UPDATES):
+        return [
+            f"{run_dir} was updated with new events, so that no dataset is its own. Name the run "
+            "that was updated."
+        ]
+    return [
+        f"{run_dir} holds no finished run ({RESULT} is missing). Finish it by --resume, or name "
+        "another."
+    ]
 
 
 def read_json(path: Path) -> dict[str, Any]:

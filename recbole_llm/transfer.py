@@ -27,8 +27,8 @@ from recbole_llm.errors import RequestError, RunDirError, all_problems
 from recbole_llm.files import sha256
 from recbole_llm.plugin import MODELS
 from recbole_llm.recommend.catalogue import Catalogue, read_catalogue
-from recbole_llm.resume import UPDATES, stored_run
-from recbole_llm.run_dir import CATALOGUE, CONFIG, RESULT, SOURCE, WEIGHTS, read_json
+from recbole_llm.resume import stored_run
+from recbole_llm.run_dir import CATALOGUE, CONFIG, RESULT, SOURCE, UPDATES, WEIGHTS, read_json
 from recbole_llm.settings import Settings
 from recbole_llm.text.encoders import TextEncoder
 from recbole_llm.text.store import content_digest

@@ -94,11 +94,18 @@ def test_what_is_no_option_is_refused(capsys) -> None:
 
 
 def test_what_is_no_finished_run_is_refused(train, tmp_path: Path) -> None:
-    run = train(epochs=1)["run_dir"]
+    run, updated = train(epochs=1)["run_dir"], tmp_path / "updated"
+    updated.mkdir()
+    (updated / "config.json").write_text(json.dumps({"updates": [{}]}))
     with pytest.raises(RequestError) as refusal:
-        evaluate_ensemble([run, run, str(tmp_path)])
-    assert f"{run} is named twice" in str(refusal.value)
-    assert f"{tmp_path} holds no finished run" in str(refusal.value)
+        evaluate_ensemble([run, run, str(tmp_path), "nowhere", str(updated)])
+    for words in (
+        f"{run} is named twice",
+        f"{tmp_path} holds no finished run",
+        "nowhere: no such run directory",
+        f"{updated} was updated with new events",
+    ):
+        assert words in str(refusal.value)
     assert main(["ensemble"]) == 2
 
 

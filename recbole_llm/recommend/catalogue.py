@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from recbole_llm.errors import RunDirError
-from recbole_llm.resume import UPDATES
-from recbole_llm.run_dir import CATALOGUE, CONFIG, read_json
+from recbole_llm.run_dir import CATALOGUE, CONFIG, UPDATES, read_json
 from recbole_llm.text.whiten import KeptWhitening
 from recbole_llm.train.checkpoints import read_tensors, write_tensors
 

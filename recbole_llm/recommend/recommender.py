@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -118,12 +119,12 @@ class Recommender(Ranker):
         self, items: Sequence[str], *, k: int = 10, filter_seen: bool = True
     ) -> list[Recommendation]:
         """Recommend after a history of raw item ids, oldest first; without any, what is popular."""
-        request = Request(history=tuple(items))
+        request = Request(history=items)
         return next(self.for_all([request], k=k, filter_seen=filter_seen))
 
     def for_texts(self, texts: Sequence[str], *, k: int = 10) -> list[Recommendation]:
         """Recommend after a history of texts, oldest first; none of them counts as seen."""
-        return next(self.for_all([Request(texts=tuple(texts))], k=k))
+        return next(self.for_all([Request(texts=texts)], k=k))
 
     def start(
         self,
@@ -143,7 +144,7 @@ class Recommender(Ranker):
             RequestError: If the user or an item is unknown, more than one is given, or the model
                 reads a history as a whole.
         """
-        request = Request(user=user, history=tuple(history) or None, texts=tuple(texts) or None)
+        request = Request(user=user, history=history or None, texts=texts or None)
         return InterestState(self, request)
 
     def for_all(
@@ -182,8 +183,8 @@ class Recommender(Ranker):
 
     def _wrong_length(self, k: int) -> list[str]:
         most = len(self.items) - 1
-        words = f"k: must be 1 to {most}, the number of items; received {k}."
-        return [] if 1 <= k <= most else [words]
+        words = f"k: must be 1 to {most}, the number of items; received {k!r}."
+        return [] if isinstance(k, Integral) and 1 <= k <= most else [words]
 
     def require_length(self, k: int) -> None:
         """Refuse a length that no list can have.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recbole_llm.errors import unknown_name
+from recbole_llm.errors import RequestError, unknown_name
 from recbole_llm.recommend.catalogue import Catalogue
 
 NO_EVENTS = "the run keeps no events to say what is popular. Give a history."
@@ -29,8 +29,41 @@ class Request:
     """
 
     user: str | None = None
-    history: tuple[str, ...] | None = None
-    texts: tuple[str, ...] | None = None
+    history: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text or no list of texts, and keep lists as tuples.
+
+        Raises:
+            RequestError: If a text stands for a list, which would be its letters, or another type
+                for a text.
+        """
+        for name in ("history", "texts"):
+            words = getattr(self, name)
+            if words is not None:
+                object.__setattr__(self, name, listed(name, words))
+        if self.user is not None:
+            listed("user", [self.user])
+
+
+def listed(name: str, words: Sequence[str]) -> tuple[str, ...]:
+    """Return texts as a tuple.
+
+    Args:
+        name: What they are.
+        words: The texts.
+
+    Raises:
+        RequestError: If they are one text, or not all are texts.
+    """
+    if isinstance(words, str):
+        raise RequestError(f"{name}: must be a list, as [{words!r}]; received {words!r}.")
+    for word in words:
+        if not isinstance(word, str):
+            kind = type(word).__name__
+            raise RequestError(f"{name}: must be text, as '{word}'; received {word!r} ({kind}).")
+    return tuple(words)
 
 
 class Requests:

@@ -101,7 +101,8 @@ def require_ours(stored: StoredRun) -> None:
     if name not in OURS or not issubclass(load(OURS[name].model), InterestModel):
         raise RequestError(
             f"{stored.run_dir}: recommends by item vectors, which {name} has not. Name a run of "
-            f"{', '.join(MODELS)}; load_run opens any run together with its data."
+            f"{', '.join(MODELS)} or LastItemTextKNN; load_run opens any run together with its "
+            "data."
         )
 
 

@@ -190,6 +190,24 @@ def test_a_wrong_request_is_one_message(recommender, request_, words) -> None:
     assert str(error.value).count("'I2'") < 2
 
 
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda one: one.for_history("i1"), "history: must be a list, as ['i1']; received 'i1'"),
+        (lambda one: one.for_texts("w1 w2"), "texts: must be a list, as ['w1 w2']"),
+        (lambda one: one.start(history="i1"), "history: must be a list"),
+        (lambda one: one.for_history(["i1", 2]), "history: must be text, as '2'; received 2 (int)"),
+        (lambda one: one.for_user(1), "user: must be text, as '1'; received 1 (int)"),
+        (lambda one: one.start(user="u1").see(1), "history: must be text, as '1'"),
+        (lambda one: one.for_user("u1", k="5"), "k: must be 1 to 45, the number of items; rec"),
+    ],
+)
+def test_values_of_another_type_are_one_message(recommender, ask, words) -> None:
+    with pytest.raises(RequestError) as error:
+        ask(recommender)
+    assert words in str(error.value)
+
+
 def test_problems_of_many_requests_come_at_once_and_bounded(recommender) -> None:
     requests = [Request(user="u1"), *(Request(user=f"v{number}") for number in range(14))]
     with pytest.raises(RequestError) as error:

@@ -29,8 +29,8 @@ from recbole_llm.recommend.update.grown import (
     require_continuable,
     with_items,
 )
-from recbole_llm.resume import UPDATES, StoredRun, stored_run
-from recbole_llm.run_dir import CONFIG, STATE, WEIGHTS, create_run_dir
+from recbole_llm.resume import StoredRun, stored_run
+from recbole_llm.run_dir import CONFIG, STATE, UPDATES, WEIGHTS, create_run_dir
 from recbole_llm.settings import Settings
 from recbole_llm.train.checkpoints import load_checkpoint, vector_digests
 from recbole_llm.train.scorers import identical_items

@@ -11,7 +11,7 @@ import pytest
 from recbole_llm.bench.boards import Board
 from recbole_llm.bench.collect import read_boards
 from recbole_llm.bench.results import ranks_path
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import RequestError, unknown_name
 from recbole_llm.eval_checks import FILTERS
 
 
@@ -187,6 +187,8 @@ def test_the_reference_is_the_best_model_on_validation(made, results) -> None:
 def test_an_unknown_reference_is_suggested(small) -> None:
     with pytest.raises(RequestError, match=r"unknown label 'GRU4rec'. Did you mean 'GRU4Rec'"):
         read_boards(small.folder, reference="GRU4rec")
+    words = unknown_name("label", "x", {"LLMInterestLSTM, id only", "GRU4Rec"})
+    assert words == "unknown label 'x'. Known: 'GRU4Rec', 'LLMInterestLSTM, id only'."
 
 
 def test_one_seed_has_no_deviation_and_no_test(made, results) -> None:

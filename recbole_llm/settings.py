@@ -40,7 +40,7 @@ class Settings(BaseModel):
     text_fields: list[str] | None = None
     """Columns of the .item file, in order; all its token_seq columns by default."""
     text_template: str | None = None
-    """``{title} ({year})`` of columns, ``Toy ()`` without a year; joined by commas by default."""
+    """How columns make a text: ``{title} ({year})``, ``Toy ()`` without a year; else commas do."""
     text_encoder: str = "all-MiniLM-L6-v2"
     """The bundled encoder, a local path, any Hugging Face id; or tfidf, hashing: words counted."""
     text_revision: str | None = None

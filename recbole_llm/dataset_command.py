@@ -10,7 +10,7 @@ from recbole_llm.data.sources.convert import convert, download_folder, download_
 from recbole_llm.data.sources.table import find_source
 from recbole_llm.data.sources.writer import require_absent
 from recbole_llm.dataset_yaml import about
-from recbole_llm.errors import RequestError
+from recbole_llm.errors import DataError, RequestError
 from recbole_llm.parsing import split_arguments, split_command
 
 PLACE = "recbole-llm dataset"
@@ -56,7 +56,12 @@ def _convert(
             if not file.is_checked:
                 say(f"{file.path.name}: no digest is published; its sha256 is {file.sha256}.")
         place = download_folder(name)
-    result = convert(name, place=place, folder=folder, overwrite=overwrite)
+    try:
+        result = convert(name, place=place, folder=folder, overwrite=overwrite)
+    except DataError as error:
+        if not downloads:
+            raise
+        raise DataError(f"{error} What is deleted from {place} is fetched anew.") from None
     if result["as_published"] is False:
         say(
             f"warning: the release has {result['release']}, its publisher counts "

@@ -140,7 +140,8 @@ def _texts(config: LLMConfig, dataset: Any) -> tuple[CoverageReport | None, Arra
     """Return how the texts cover the items, their token lengths and the encoder's limit."""
     folder, settings = Path(dataset.dataset_path), Settings.from_config(config)
     has_items = (folder / f"{dataset.dataset_name}.item").is_file()
-    if not has_items or "text" not in settings.features:
+    reads_text = config["item_features"] is not None and "text" in settings.features
+    if not has_items or not reads_text:
         return None, np.array([], dtype=int), None
     texts = catalogue_texts(
         config,

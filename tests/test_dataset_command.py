@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from recbole_llm.cli import main
+from recbole_llm.data.sources.convert import download_folder
 from recbole_llm.data.sources.table import SOURCES, RemoteFile
 
 
@@ -71,6 +72,17 @@ def test_files_that_are_there_are_seen_before_a_download(tmp_path: Path, capsys)
     (tmp_path / "steam.inter").write_text("")
     assert main(["dataset", "steam", f"--out={tmp_path}"]) == 2
     assert "steam.inter is there already" in capsys.readouterr().err
+
+
+def test_what_came_damaged_is_named_with_its_folder(host, ml_1m_zip, monkeypatch, capsys) -> None:
+    ml_1m_zip.write_bytes(b"<html>We are busy.</html>")
+    source = replace(SOURCES["ml-1m"], files=(RemoteFile(f"{host}/ml-1m.zip"),))
+    monkeypatch.setitem(SOURCES, "ml-1m", source)
+    assert main(["dataset", "ml-1m"]) == 2
+    folder = download_folder("ml-1m")
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert "ml-1m.zip: is no zip archive" in line
+    assert line.endswith(f"What is deleted from {folder} is fetched anew.")
 
 
 def test_without_from_the_publishers_file_is_fetched(host, ml_1m_zip, monkeypatch, capsys) -> None:

@@ -83,6 +83,8 @@ def test_a_run_without_text_is_measured_too(write_dataset) -> None:
     (folder / "toy" / "toy.item").write_text("item_id:token\tprice:float\na\t1\nb\t2\n")
     stats = dataset_stats("toy", given | {"item_features": "id"})
     assert (stats["users"], stats["text"], stats["tokens"]) == (1, None, None)
+    stock = dataset_stats("toy", given | {"model": "SASRec"})
+    assert (stock["users"], stock["text"], stock["tokens"]) == (1, None, None)
 
 
 @pytest.mark.slow

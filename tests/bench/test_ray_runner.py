@@ -162,7 +162,8 @@ def test_runs_go_to_a_cluster_of_several_nodes_that_is_there(
     write_suite, start, tmp_path, small
 ) -> None:
     """The cluster is its owner's, and stays."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(num_cpus=1)
         suite = write_suite(settings=small, models={"LSTM": {"model": "LLMInterestLSTM"}})

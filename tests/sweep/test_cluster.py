@@ -34,7 +34,8 @@ def settings(epochs: int) -> dict[str, Any]:
 @contextmanager
 def two_nodes(**head: Any) -> Iterator[Cluster]:
     """Yield a Ray cluster of two nodes on this machine, of a core each; the head has more."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **head})
+    head = {"num_cpus": 1, "include_dashboard": False, **head}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(num_cpus=1)
         yield cluster

@@ -165,7 +165,8 @@ def test_a_cluster_that_is_not_there_is_refused_before_texts_are_read(arguments,
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Return the address of a Ray cluster of two nodes on this machine, of a core each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(num_cpus=1)
         yield cluster.address

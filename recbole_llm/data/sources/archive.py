@@ -28,7 +28,7 @@ BAD_ROW = (
     KeyError, IndexError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError,
     OverflowError,
 )  # fmt: skip
-BAD_STREAM = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+BAD_STREAM = (EOFError, OSError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class Member:
             raise DataError(
                 f"{self.place}:{number}: byte 0x{error.object[error.start]:02x} is not {encoding}. "
                 "The release may be another one, or damaged."
+            ) from None
+        except RuntimeError as error:  # a zip that is encrypted, or packed by another method
+            raise DataError(
+                f"{self.place}: cannot be read beyond line {number} ({error}). Unpack "
+                f"{self.file.name} and name the folder."
             ) from None
         except BAD_STREAM as error:
             raise DataError(
@@ -223,12 +228,16 @@ class Release:
 
 
 def _members(file: Path) -> Iterator[Member]:
-    if file.suffix != ".zip":
+    if file.suffix.lower() != ".zip":
         yield Member(file)
         return
     try:
         with zipfile.ZipFile(file) as archive:
             inside = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except (NotImplementedError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file}: cannot be read ({error}). Unpack it and name the folder."
+        ) from None
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(
             f"{file}: is no zip archive, or was cut short ({error}). Download it again."

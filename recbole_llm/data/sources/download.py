@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import urllib.error
 import urllib.request
@@ -21,6 +22,8 @@ from recbole_llm.files import sha256, sync
 BLOCK, TIMEOUT = 1 << 20, 60
 AGENT = {"User-Agent": "recbole-llm (research dataset reader)"}
 HERE = ("127.0.0.1", "localhost", "::1")  # needs no encryption: nothing leaves the machine
+OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+BUSY = 429  # and 5xx: a host that may answer later
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,30 @@ def _fetch(url: str, part: Path) -> None:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
             _receive(answer, part, begin=begin if answer.status == 206 else 0)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and begin:  # the part is no beginning of what the host has now
-            _tag(part).unlink()
+        if error.code == 416 and begin:
+            if error.headers.get("Content-Range") == f"bytes */{begin}":
+                return  # the part is all that the host has
+            _tag(part).unlink()  # it is no beginning of what the host has now
             return _fetch(url, part)
-        raise DownloadError(
-            f"{url}: the host answers {error.code} ({error.reason}). The file may have moved: "
-            "fetch it by hand and name its place with --from."
-        ) from None
+        raise _refused(url, error) from None
     except (OSError, HTTPException) as error:  # URLError is an OSError
+        if getattr(error, "errno", None) in OF_DISK:
+            raise  # of this machine, not of the host
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise DownloadError(
             f"{url}: could not be fetched ({reason}). Run the same command again, which goes on "
             "where it stopped, or name files with --from."
         ) from None
+
+
+def _refused(url: str, error: urllib.error.HTTPError) -> DownloadError:
+    reason = " ".join(error.reason.split())
+    is_busy = error.code == BUSY or error.code >= 500
+    return DownloadError(
+        f"{url}: the host answers {error.code} ({reason}). "
+        + ("Run the same command again later, or" if is_busy else "The file may have moved:")
+        + " fetch it by hand and name its place with --from."
+    )
 
 
 def _receive(answer: Any, part: Path, *, begin: int) -> None:

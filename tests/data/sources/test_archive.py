@@ -69,6 +69,33 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         Release(tmp_path)
 
 
+def packed(path: Path, name: str = "x.dat") -> bytearray:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(name, "1\n")
+    return bytearray(path.read_bytes())
+
+
+def test_a_zip_that_is_sound_but_cannot_be_read_is_to_be_unpacked(tmp_path: Path) -> None:
+    path, central = tmp_path / "X.ZIP", b"PK\1\2"
+    content = packed(path)
+    assert read(path, "x.dat") == ["1"]  # whatever the case of its suffix
+    content[6] |= 1  # encrypted
+    content[content.index(central) + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"X\.ZIP/x\.dat: .*encrypted.*Unpack X\.ZIP and name"):
+        read(path, "x.dat")
+    content = packed(path)
+    content[content.index(central) + 6] = 99  # the version that it needs
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"X\.ZIP: cannot be read \(.*9\.9\)\. Unpack it"):
+        Release(path)
+    content = packed(path, "\u00e9.dat")
+    content[content.index(central) + 46] = 0xFF  # its name is no UTF-8
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"X\.ZIP: cannot be read \(.*utf-8.*\)\. Unpack it"):
+        Release(path)
+
+
 def test_a_flipped_byte_in_a_zip_is_found(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:

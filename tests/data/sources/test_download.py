@@ -47,7 +47,7 @@ def host(monkeypatch) -> Iterator[Host]:
             if asked and made.has_ranges and self.headers.get("If-Range") == made.tag:
                 begin = int(asked.removeprefix("bytes=").removesuffix("-"))
             status = 206 if begin and made.status == 200 else made.status
-            if begin > len(made.content):
+            if begin >= len(made.content):
                 status = 416
             self.send_response(status)
             if made.location:
@@ -55,6 +55,8 @@ def host(monkeypatch) -> Iterator[Host]:
             body = made.content[begin:]
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", made.tag)
+            if status == 416:
+                self.send_header("Content-Range", f"bytes */{len(made.content)}")
             if status == 206:
                 self.send_header("Content-Range", f"bytes {begin}-{len(made.content) - 1}/*")
             self.end_headers()
@@ -98,6 +100,13 @@ def test_what_was_cut_is_resumed(host: Host, tmp_path: Path) -> None:
     assert host.asked == [None, "bytes=300000-"]
 
 
+def test_a_part_that_is_whole_is_not_fetched_again(host: Host, tmp_path: Path) -> None:
+    cut_at(host, tmp_path, 300_000)
+    (tmp_path / "x.zip.part").write_bytes(CONTENT)  # and the process ended before it was renamed
+    assert download(RemoteFile(host.url, MD5), tmp_path).path.read_bytes() == CONTENT
+    assert host.asked == [None, "bytes=1024000-"]
+
+
 @pytest.mark.parametrize("change", ["the file", "no ranges", "a shorter file"])
 def test_what_cannot_be_resumed_begins_again(change: str, host: Host, tmp_path: Path) -> None:
     cut_at(host, tmp_path, 300_000)
@@ -124,10 +133,28 @@ def test_a_wrong_digest_deletes_what_came(host: Host, tmp_path: Path) -> None:
     assert not {path.name for path in tmp_path.iterdir()} & {"x.zip", "x.zip.part"}
 
 
-@pytest.mark.parametrize("status", [404, 403, 500])
-def test_a_host_that_refuses_is_named(status: int, host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(404, "may have moved"), (403, "may have moved"), (429, "later"), (503, "later")],
+)
+def test_a_host_that_refuses_is_named(status: int, words: str, host: Host, tmp_path: Path) -> None:
     host.status = status
-    with pytest.raises(DownloadError, match=rf"{host.url[:30]}.* answers {status}.*--from"):
+    found = rf"{host.url[:30]}.* answers {status}.*{words}.*--from"
+    with pytest.raises(DownloadError, match=found):
+        download(RemoteFile(host.url), tmp_path)
+
+
+def test_a_host_that_sends_in_circles_is_named_in_a_line(host: Host, tmp_path: Path) -> None:
+    host.status, host.location = 302, host.url
+    with pytest.raises(DownloadError, match=r"answers 302 \(.*redirect.*\)") as told:
+        download(RemoteFile(host.url), tmp_path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_not_the_hosts_fault(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "x.zip.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadError, match=r"cannot be written \(No space left.*XDG_CACHE_HOME"):
         download(RemoteFile(host.url), tmp_path)
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import recbole
 import yaml
-from recbole.evaluator.register import metric_types
-from recbole.utils import EvaluatorType, ModelType
+from recbole.utils import ModelType
 from recbole.utils import argument_list as recbole_arguments
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.eval_checks import eval_problems, protocol_problems
+from recbole_llm.eval_checks import eval_problems, metric_problems, protocol_problems
 from recbole_llm.feature_checks import (
     classifier_problems,
     control_problems,
@@ -248,31 +247,10 @@ def _compile_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def metric_problems(settings: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with metrics, topk and valid_metric, as far as they are given."""
-    chosen = settings.get("valid_metric")
-    metrics = _as_list(settings.get("metrics", [] if chosen is None else chosen.split("@")[0]))
-    topk = _as_list(settings.get("topk", 10))
-    named = [*metrics, *([] if chosen is None else [chosen.split("@")[0]])]
-    unknown = [name for name in dict.fromkeys(named) if str(name).lower() not in metric_types]
-    if unknown:
-        return [unknown_name("metric", str(name), metric_types) for name in unknown]
-    kinds = {metric_types[str(name).lower()] for name in metrics}
-    if len(kinds) > 1:
-        return [f"metrics: ranking and value metrics cannot be mixed; received {metrics}."]
-    if chosen is None or "metrics" not in settings:
-        return []
-    is_ranking = kinds == {EvaluatorType.RANKING}
-    possible = [f"{name}@{k}" for name in metrics for k in topk] if is_ranking else metrics
-    if chosen.lower() in {str(name).lower() for name in possible}:
-        return []
-    rule = "metrics × topk" if is_ranking else "metrics"
-    known = unknown_name("metric", chosen, map(str, possible))
-    return [f"valid_metric: must be among {rule}; {known}"]
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def model_problems(model: str) -> list[str]:
+    """Return why a model is none that we know."""
+    known = [*OURS, *recbole_models()]
+    return [] if model in known else [unknown_name("model", model, known, list_known=False)]
 
 
 def check_file(path: Path) -> None:
@@ -285,9 +263,7 @@ def check_file(path: Path) -> None:
     settings.pop("about", None)
     problems = problems_of(settings)
     model = settings.get("model")
-    if model is not None and model not in OURS and model not in recbole_models():
-        known = [*OURS, *recbole_models()]
-        problems.append(unknown_name("model", str(model), known, list_known=False))
+    problems += [] if model is None else model_problems(str(model))
     sound = without_bad(settings, problems)
     problems += metric_problems(sound) + feature_problems(sound)
     problems += encoder_problems(sound) + tuning_problems(sound)

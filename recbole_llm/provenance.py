@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -82,13 +83,18 @@ def more_sha256(config: LLMConfig) -> dict[str, str]:
 
 def vectors_sha256(config: LLMConfig) -> dict[str, str]:
     """Return the digests of the files of vectors that a run reads, and of their ids."""
-    given = {name: Path(file) for name, file in (config["modalities"] or {}).items()}
+    return {name: sha256(file) for name, file in vector_files(config["modalities"] or {}).items()}
+
+
+def vector_files(modalities: Mapping[str, str]) -> dict[str, Path]:
+    """Return the files of vectors that are there, and of their ids, by modality and suffix."""
+    given = {name: Path(file) for name, file in modalities.items()}
     files = {
         f"{name}{one.suffix}": one
         for name, file in given.items()
         for one in (file, file.with_suffix(".ids"))
     }
-    return {name: sha256(file) for name, file in files.items() if file.is_file()}
+    return {name: file for name, file in files.items() if file.is_file()}
 
 
 def protocol_rules(config: LLMConfig) -> dict[str, Any]:

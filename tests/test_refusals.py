@@ -31,6 +31,7 @@ def image_files() -> None:
         ({"valid_metric": "NDCG@20"}, "Did you mean 'NDCG@10'"),
         ({"valid_metric": "NDCG"}, "Did you mean 'NDCG@10'"),
         ({"metrics": ["AUC"], "valid_metric": "AUC@3"}, "Did you mean 'AUC'"),
+        ({"metrics": ["GAUC", "NDCG"], "valid_metric": "GAUC@10"}, "Did you mean 'GAUC'"),
         ({"topk": 0}, "topk"),
         ({"filter_seen": True, "eval_args": {"mode": "uni9"}}, "filter_seen: needs eval_args.mode"),
         ({"eval_batch_cells": 0}, "eval_batch_cells"),

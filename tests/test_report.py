@@ -215,7 +215,8 @@ def test_lists_are_the_same_whether_a_metric_needs_them_or_not(folder) -> None:
 
 
 def test_slices_have_gauc_which_has_no_cutoff(folder) -> None:
-    result, _ = run(folder, metrics=["NDCG", "GAUC"])
+    result, _ = run(folder, metrics=["NDCG", "GAUC"], valid_metric="GAUC")
+    assert result["best_valid_score"] == result["best_valid_result"]["gauc"]
     groups = result["slices"]["history_length"].values()
     assert [set(one["metrics"]) for one in groups] == [{"ndcg@1", "ndcg@5", "gauc"}] * len(groups)
     total = sum(one["cases"] * one["metrics"]["gauc"] for one in groups)

@@ -11,11 +11,12 @@ from recbole.utils import ModelType
 from recbole.utils import argument_list as recbole_arguments
 
 from recbole_llm.build import trainer_class
-from recbole_llm.checks import problems_of
+from recbole_llm.checks import model_problems, problems_of
 from recbole_llm.config import LLMConfig
 from recbole_llm.dataset_yaml import dataset_config_file
 from recbole_llm.errors import RequestError, all_problems, problems_in, unknown_name
 from recbole_llm.parsing import load_yaml
+from recbole_llm.plugin import CLASSIFIERS
 from recbole_llm.sweep.points import corner_points, grid_points, is_drawn
 from recbole_llm.sweep.selection import shapes_data
 from recbole_llm.sweep.specs import Dimension, Sweep, read_sweep
@@ -37,6 +38,7 @@ ONLY_OF_SWEEPS = (
     "space", "budget", "searcher", "scheduler", "resources", "concurrency", "finalists",
     "points_to_evaluate",
 )  # fmt: skip
+CANNOT_BE_SWEPT = "model: {} is not trained in our loop, and cannot be swept."
 OF_ROOM = ("eval_batch_size", "eval_batch_cells")  # they change no number
 
 
@@ -73,7 +75,7 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
             if name in PROTOCOL and name not in OF_ROOM
         ]
         problems += _condition_problems(sweep)
-        problems += _space_problems(sweep)
+        problems += _model_problems(sweep.model) or _space_problems(sweep)
         problems += _grid_problems(sweep)
         problems += _point_problems(sweep)
         problems += [
@@ -85,6 +87,13 @@ def check_sweep(path: Path, *, data_path: Path | None = None) -> Sweep:
     if sweep is None or problems:
         raise RequestError(all_problems(str(path), list(dict.fromkeys(problems))))
     return sweep
+
+
+def _model_problems(model: str) -> list[str]:
+    """Return why a model is none that can be swept: there is no more to be said of it."""
+    if model in CLASSIFIERS:
+        return [CANNOT_BE_SWEPT.format(model)]
+    return [f"model: {problem}" for problem in model_problems(model)]
 
 
 def _space_problems(sweep: Sweep) -> Iterator[str]:
@@ -127,7 +136,10 @@ def _grid_problems(sweep: Sweep) -> Iterator[str]:
 
 
 def _point_problems(sweep: Sweep) -> Iterator[str]:
-    """Yield why points that are tried first are none of the space."""
+    """Yield why points that are tried first are none of the space, or too many."""
+    limit, number = sweep.budget.trials, len(sweep.points_to_evaluate)
+    if limit is not None and number > limit:
+        yield f"points_to_evaluate: {number} points are more than budget.trials, {limit}. Raise it."
     for place, point in enumerate(sweep.points_to_evaluate):
         for name in point.keys() - sweep.space.keys():
             unknown = unknown_name("setting of the space", name, sweep.space)
@@ -147,6 +159,9 @@ def _point_problems(sweep: Sweep) -> Iterator[str]:
 def _run_problems(sweep: Sweep) -> Iterator[str]:
     """Yield which rules ends of the space, and points tried first, break; each with a point."""
     said: set[str] = set()
+    held = {name for point in corner_points(sweep) for name in point}
+    for name in sweep.space.keys() - held:
+        yield f"space.{name}.when: cannot be met together with what it hangs on. Mend it."
     for point in chain(corner_points(sweep), sweep.points_to_evaluate):
         try:
             config = config_of(sweep, point)
@@ -179,7 +194,7 @@ def _config_problems(sweep: Sweep, config: LLMConfig) -> Iterator[str]:
     if config["MODEL_TYPE"] not in (ModelType.SEQUENTIAL, ModelType.GENERAL) or not issubclass(
         trainer_class(config), Engine
     ):
-        yield f"model: {sweep.model} is not trained in our loop, and cannot be swept."
+        yield CANNOT_BE_SWEPT.format(sweep.model)
     if config["eval_step"] != 1:
         yield f"eval_step: must be 1: every epoch is validated, received {config['eval_step']}."
     if (drawn := _drawn_from_seed(config)) and sweep.finalists.seeds != [sweep.seed]:

@@ -12,9 +12,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from recbole_llm.errors import RecBoleLLMError, RequestError
-from recbole_llm.files import write_json
+from recbole_llm.files import sha256, write_json
 from recbole_llm.parsing import split_command
-from recbole_llm.provenance import data_sha256, more_sha256, vectors_sha256
+from recbole_llm.provenance import data_sha256, more_sha256, vector_files, vectors_sha256
 from recbole_llm.run_dir import read_json
 from recbole_llm.sweep.checks import check_sweep, config_of
 from recbole_llm.sweep.ledger import SCHEMA, SWEEP, TRIALS, Ledger, Role, Trial, write_lines
@@ -123,7 +123,7 @@ def _run(
         search.finalists()
         best = candidates(sweep, ledger)
         if not best:
-            raise _nothing_sound(request, ledger)
+            raise _nothing_sound(request, sweep, ledger)
         if lost := lost_seeds(sweep, ledger):
             say(f"note: finalists lost seeds, and more seeds come first: {', '.join(lost)}.")
         winner = best[0]
@@ -149,7 +149,12 @@ def _best_file(request: Request, sweep: Sweep) -> Path:
     return request.best or request.file.parent / "best" / name
 
 
-def _nothing_sound(request: Request, ledger: Ledger) -> RecBoleLLMError:
+def _nothing_sound(request: Request, sweep: Sweep, ledger: Ledger) -> RecBoleLLMError:
+    if not ledger.trials():
+        return RequestError(
+            f"{request.file}: budget.hours: {sweep.budget.hours} were over before a trial began; "
+            "reading and encoding count. Give more."
+        )
     role: Role = "finalist" if ledger.ranked() else "trial"
     trials = ledger.trials(role)
     failed = [trial for trial in trials if trial.error is not None]
@@ -199,6 +204,10 @@ def _open_ledger(request: Request, sweep: Sweep, *, say: Callable[[str], None]) 
         say(f"note: {problem}")
     file, facts = request.results / SWEEP, {"schema": SCHEMA, **sweep.facts}
     facts[DATA] = data_sha256(config) | more_sha256(config) | vectors_sha256(config)
+    if "modalities" in sweep.space:  # the others' too
+        for choice in sweep.space["modalities"].values or ():
+            files = {file.as_posix(): file for file in vector_files(choice).values()}
+            facts[DATA] |= {name: sha256(file) for name, file in files.items()}
     if ledger.trials():
         if not request.is_resumed:
             raise RequestError(

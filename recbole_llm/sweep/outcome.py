@@ -5,6 +5,7 @@ Nothing that is tested here can change what was chosen: the winner is written do
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -227,11 +228,18 @@ def cost_of(ledger: Ledger) -> dict[str, Any]:
 
 
 def require_own(path: Path, *, name: str) -> None:
-    """Refuse a YAML of settings that is not of a sweep: another one's, or written by hand.
+    """Refuse a place for a sweep's YAML of settings that holds something else, or cannot hold it.
 
     Raises:
-        RequestError: If it is there, and not of the sweep ``name``.
+        RequestError: If a file is there that is not of the sweep ``name``, or there can be none.
     """
+    if path.is_dir():
+        raise RequestError(f"{path}: is a folder. Name a file with --best.")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise RequestError(
+            f"{path}: {there} is no folder that can be written. Name another file with --best."
+        )
     if path.is_file() and not str(load_yaml(path).get("about")).startswith(CHOSEN.format(name)):
         raise RequestError(
             f"{path}: is there, and was not written by the sweep {name}. Name another file with "

@@ -11,6 +11,7 @@ import torch
 
 from recbole_llm.cli import main
 from recbole_llm.errors import RequestError
+from recbole_llm.model.repeats import ReadCells
 from recbole_llm.recommend.nearest import NearestItems
 from recbole_llm.recommend.recommender import Recommender
 from recbole_llm.recommend.top import top_items
@@ -70,6 +71,44 @@ def test_most_of_the_best_are_found_and_none_that_was_seen(has_offset: bool) -> 
         is_same = ids == exact
         torch.testing.assert_close(scores[is_same], exact_scores[is_same])
     assert recall(ids, best) == 0
+
+
+@pytest.mark.parametrize("has_offset", [False, True])
+@pytest.mark.parametrize("length", [10, 500])
+def test_items_that_score_alike_hide_no_others(length: int, has_offset: bool) -> None:
+    torch.manual_seed(0)
+    vectors, interests = torch.randn(3001, 16), torch.randn(32, 16)
+    vectors[1001:] = vectors[1]
+    offset, twins = torch.randn(3001) if has_offset else None, torch.arange(1001, 3001)
+    if offset is not None:
+        offset[twins] = offset[1].item()
+    given = Candidates(vectors, twins, torch.ones_like(twins), 1.0, offset)
+    scores, ids = NearestItems(given)(interests, given, seen=None, length=length)
+    exact_scores, exact = top_items(interests, given, seen=None, length=length)
+    assert recall(ids, exact) > 0.95 and not scores.isneginf().any()
+    torch.testing.assert_close(scores[ids == exact], exact_scores[ids == exact])
+
+
+@pytest.mark.parametrize("bias", [-8.0, 8.0])
+def test_what_was_read_is_found_whatever_its_bias(bias: float) -> None:
+    torch.manual_seed(0)
+    vectors, interests = torch.randn(5001, 16), torch.randn(32, 16)
+    given, rows = Candidates(vectors, EMPTY, EMPTY, 1.0), torch.arange(32).repeat_interleave(20)
+    items = torch.stack([torch.randperm(5000)[:20] + 1 for _ in range(32)]).flatten()
+    read = ReadCells(rows, items, torch.tensor(bias))
+    found = NearestItems(given)(interests, given, seen=None, length=10, read=read)[1]
+    exact = top_items(interests, given, seen=None, length=10, read=read)[1]
+    assert recall(found, exact) > 0.95
+
+
+def test_lists_that_would_be_too_short_are_exact() -> None:
+    torch.manual_seed(0)
+    given, interests = Candidates(torch.randn(3001, 2), EMPTY, EMPTY, 1.0), torch.randn(8, 2)
+    search = NearestItems(given)
+    search.index.reset()  # as if nothing could be reached
+    found = search(interests, given, seen=None, length=2000)
+    exact = top_items(interests, given, seen=None, length=2000)
+    assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
 
 
 def test_the_command_takes_it(trained, recommender, capsys) -> None:

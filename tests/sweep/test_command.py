@@ -125,6 +125,15 @@ def test_settings_that_another_sweep_chose_are_not_written_over(tune, write_swee
     assert not RESULTS.exists()
 
 
+def test_a_place_that_can_hold_no_settings_is_refused_before_a_trial(tune, write_sweep) -> None:
+    file = write_sweep()
+    code, _, err = tune(file, f"--best={file.parent}")
+    assert code == 2 and f"{file.parent}: is a folder. Name a file with --best" in err
+    code, _, err = tune(file, f"--best={file}/best.yaml")
+    assert code == 2 and f"best.yaml: {file} is no folder that can be written. Name" in err
+    assert not RESULTS.exists()
+
+
 @pytest.mark.parametrize(("gpus", "is_told"), [(0.5, True), (None, True), (0.0, False)])
 def test_a_sweep_says_where_there_is_no_gpu(sweep, runner, gpus, is_told) -> None:
     search = runner.search(sweep(resources={"gpus": gpus}, budget={"hours": 1e-12}), Nodes(0))
@@ -207,6 +216,11 @@ def test_hours_end_a_sweep(tune, write_sweep, monkeypatch, trials) -> None:
     assert code == 0
     (only,) = trials()
     assert (only["state"], len(only["curve"])) == ("stopped", 1)
+
+
+def test_hours_that_are_over_before_a_trial_are_named(tune, write_sweep) -> None:
+    code, _, err = tune(write_sweep(budget={"hours": 1e-9}))
+    assert code == 2 and "budget.hours: 1e-09 were over before a trial began" in err
 
 
 def test_what_needs_ray_says_so(tune, write_sweep) -> None:

@@ -75,6 +75,24 @@ def test_other_vectors_do_not_go_on_with_these_trials(tune, write_sweep) -> None
 
 
 @pytest.mark.slow
+def test_vectors_that_a_space_names_are_known_one_by_one(tune, write_sweep) -> None:
+    for name in "ab":
+        np.save(f"{name}.npy", np.eye(9, dtype=np.float32))
+        Path(f"{name}.ids").write_text("".join(f"i{k}\n" for k in range(9)))
+    choices = [{"image": "a.npy"}, {"image": "b.npy"}]
+    file = write_sweep(
+        settings={"item_features": ["image"], "epochs": 1},
+        space={"modalities": {"choice": choices}},
+        budget={"trials": 1},
+        finalists={"top": 1, "seeds": [1]},
+    )
+    assert tune(file)[0] == 0
+    np.save("b.npy", 2 * np.eye(9, dtype=np.float32))
+    code, _, err = tune(file, "--resume")
+    assert code == 2 and "toy.yaml: b.npy changed since the trials in" in err
+
+
+@pytest.mark.slow
 def test_a_larger_budget_goes_on(tune, write_sweep, trials) -> None:
     tune(write_sweep(budget={"trials": 2}))
     before = trials()

@@ -87,6 +87,29 @@ WRONG = {
         },
         "space.temperature.when.scoring: must be a value of scoring or a list, received 'cosine'",
     ),
+    "conditions that exclude each other": (
+        {
+            "space": {
+                "num_layers": {"choice": [1, 2]},
+                "scoring": {"choice": ["inner", "cosine"], "when": {"num_layers": 1}},
+                "temperature": {
+                    "uniform": [0.1, 1.0], "when": {"scoring": "cosine", "num_layers": 2},
+                },
+            }
+        },
+        "space.temperature.when: cannot be met together with what it hangs on",
+    ),
+    "unknown model": (
+        {"model": "LLMInterestLSMT"}, "model: unknown model 'LLMInterestLSMT'. Did you mean",
+    ),
+    "a classifier": (
+        {"model": "LLMInterestClassifier", "settings": {}},
+        "model: LLMInterestClassifier is not trained in our loop, and cannot be swept",
+    ),
+    "more points than trials": (
+        {"points_to_evaluate": [POINT, {**POINT, "num_layers": 2}], "budget": {"trials": 1}},
+        "points_to_evaluate: 2 points are more than budget.trials, 1. Raise it",
+    ),
     "condition of two meanings": (
         {
             "space": {

@@ -13,7 +13,7 @@ from recbole.utils import ModelType
 from recbole.utils import argument_list as recbole_arguments
 
 from recbole_llm.errors import RequestError, all_problems, unknown_name
-from recbole_llm.eval_checks import eval_problems, metric_problems, protocol_problems
+from recbole_llm.eval_checks import eval_problems, protocol_problems
 from recbole_llm.feature_checks import (
     classifier_problems,
     control_problems,
@@ -26,6 +26,7 @@ from recbole_llm.feature_checks import (
     vector_problems,
 )
 from recbole_llm.hardware import has_compiler
+from recbole_llm.metric_checks import metric_problems
 from recbole_llm.parsing import load_yaml
 from recbole_llm.plugin import CLASSIFIERS, CONTROLS, MODELS, OURS
 from recbole_llm.recbole_bounds import RecBoleBounds

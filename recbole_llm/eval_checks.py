@@ -1,4 +1,4 @@
-"""Rules of evaluation: metrics, splits, orders, candidates, filter_seen, re-ranking."""
+"""Rules of evaluation: splits, orders and candidates of eval_args, filter_seen, re-ranking."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from recbole.evaluator.register import metric_types
-from recbole.utils import EvaluatorType
 
 from recbole_llm.errors import unknown_name
 from recbole_llm.settings import OWN_SPLITS, ColdStart, describe
@@ -182,34 +180,3 @@ def rerank_problems(ranking: Mapping[str, Any], classifier: Mapping[str, Any]) -
             "classifier_history: lists are made after all that a user had. Use all, not bought."
         )
     return problems
-
-
-def metric_problems(settings: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with metrics, topk and valid_metric, as far as they are given."""
-    chosen = settings.get("valid_metric")
-    metrics = _as_list(settings.get("metrics", [] if chosen is None else chosen.split("@")[0]))
-    topk = _as_list(settings.get("topk", 10))
-    named = [*metrics, *([] if chosen is None else [chosen.split("@")[0]])]
-    unknown = [name for name in dict.fromkeys(named) if str(name).lower() not in metric_types]
-    if unknown:
-        return [unknown_name("metric", str(name), metric_types) for name in unknown]
-    kinds = {metric_types[str(name).lower()] for name in metrics}
-    if len(kinds) > 1:
-        return [f"metrics: ranking and value metrics cannot be mixed; received {metrics}."]
-    if chosen is None or "metrics" not in settings:
-        return []
-    is_ranking = kinds == {EvaluatorType.RANKING}
-    possible = [
-        f"{name}@{k}" if is_ranking and str(name).lower() != "gauc" else name  # it has no cutoff
-        for name in metrics
-        for k in topk
-    ]
-    if chosen.lower() in {str(name).lower() for name in possible}:
-        return []
-    rule = "metrics × topk" if is_ranking else "metrics"
-    known = unknown_name("metric", chosen, dict.fromkeys(map(str, possible)))
-    return [f"valid_metric: must be among {rule}; {known}"]
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -37,6 +37,7 @@ OURS = {
     "plugin": {"compat", "parsing"},
     "feature_checks": {"errors", "settings"},
     "eval_checks": {"errors", "settings"},
+    "metric_checks": {"errors"},
     "transfer_checks": {"settings", "plugin"},
     "unread_checks": {"settings", "plugin"},
     "checks": {
@@ -50,6 +51,7 @@ OURS = {
         "plugin",
         "feature_checks",
         "eval_checks",
+        "metric_checks",
     },
     "dataset_yaml": {"parsing"},
     "config": {"errors", "settings", "parsing", "plugin", "compat", "checks", "dataset_yaml"},
@@ -186,6 +188,7 @@ OURS = {
         "provenance",
         "log",
         "parsing",
+        "plugin",
         "checks",
         "unread_checks",
         "compat",

@@ -138,7 +138,7 @@ class _Groups:
         """Return the groups of items and their twins."""
         same = torch.arange(len(candidates.vectors), device=candidates.vectors.device)
         same = same.scatter(0, candidates.twins, candidates.firsts)
-        firsts, sizes = same[1:].unique(return_counts=True)
+        firsts, sizes = torch.unique(same[1:], return_counts=True)
         items = same[1:].argsort(stable=True) + 1
         return cls(same, firsts, items, sizes.cumsum(0) - sizes, sizes)
 
@@ -160,7 +160,8 @@ class _Groups:
 def _with_read(ids: Tensor, read: ReadCells, num_items: int) -> Tensor:
     """Return items ``(R, F)`` and those that were read, each once a row, rising, 0 for none."""
     numbers = torch.bincount(read.rows, minlength=len(ids)).tolist()
-    more = pad_sequence(read.items[read.rows.argsort()].split(numbers), batch_first=True)
+    cells = torch.split(read.items[read.rows.argsort()], numbers)
+    more = pad_sequence(list(cells), batch_first=True)
     more = more.masked_fill(more >= num_items, 0)  # rows behind are those of texts
     both = torch.cat([ids, more], 1).sort(dim=1).values
     again = functional.pad(both[:, 1:] == both[:, :-1], (1, 0))
